@@ -1,0 +1,74 @@
+// Package codec turns the bytes of an input object into the tensors that a
+// model's signature takes, and a model's tensors into the bytes of a result
+// object.
+//
+// It is written for input that nobody vetted: whatever the bytes are, the
+// answer is tensors or an *Error that tells their author what is wrong with
+// them. It never panics and never takes memory out of proportion to the input.
+package codec
+
+import (
+	"context"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// Source says what is known of an input before its bytes are read.
+type Source struct {
+	ContentType string // as the uploader gave it; may be empty or a generic one
+	Name        string // the object's key: its extension is the second clue
+	Signature   string // the signature that the request asks for; empty leaves it to the body, else "serving_default", else the only one
+	MaxPixels   int64  // an image with more is refused before it is decoded; 0 means DefaultMaxPixels
+}
+
+// DefaultMaxPixels bounds width times height of an image: 50 megapixels, which
+// take 150 MB as decoded RGB.
+const DefaultMaxPixels = 50_000_000
+
+// Input is a decoded request body.
+type Input struct {
+	Signature *model.Signature
+	Tensors   []model.Tensor // one for each of Signature.Inputs, in order
+	// Rows is the common first dimension: the number of instances. It is 1
+	// when the signature has no batch dimension.
+	Rows int64
+	// Column says that the body was in TF Serving's column format: the result
+	// then is {"outputs": ...} instead of {"predictions": ...}.
+	Column bool
+}
+
+// Error is what is wrong with an input or with what was asked of it.
+type Error struct {
+	Code    string // one of the Code constants
+	Message string // what and where: one sentence, lower case, no full stop
+	Hint    string // what its author can do; may be empty
+}
+
+// Codes of Error.
+const (
+	CodeUnsupportedType  = "UnsupportedMediaType" // no decoder for this kind of content
+	CodeMalformed        = "MalformedInput"       // not what its type says it is: broken JSON, a truncated image
+	CodeInvalidShape     = "InvalidShape"         // well-formed, but of another shape than the model takes; ragged
+	CodeInvalidDType     = "InvalidDType"         // an element of another type than the model takes
+	CodeEmpty            = "EmptyInput"           // no bytes, or no instances
+	CodeTooLarge         = "InputTooLarge"        // an image bomb, or more elements than the limit
+	CodeUnknownSignature = "UnknownSignature"     // the model has no such signature
+	CodeNotAcceptable    = "NotAcceptable"        // no encoder for what Accept asks for
+	CodeBadOutput        = "InvalidModelOutput"   // the model's outputs can't be written in the asked format
+)
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// Decode reads body as what src says it is and fits it to a signature of m.
+// The tensors may share memory with body. An error that is an *Error is the
+// input's fault; a *model.Error comes from decoding an image.
+func Decode(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
+	return nil, &Error{Code: CodeUnsupportedType, Message: "no decoder yet"}
+}
+
+// Encode writes the outputs that the model gave for in, in the best format
+// that accept (an HTTP Accept header; empty means the default) allows. outputs
+// has one tensor for each of in.Signature.Outputs, in order.
+func Encode(in *Input, outputs []model.Tensor, m model.Model, accept string) (body []byte, contentType string, err error) {
+	return nil, "", &Error{Code: CodeNotAcceptable, Message: "no encoder yet"}
+}

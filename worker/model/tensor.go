@@ -1,0 +1,101 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+)
+
+// DType is the element type of a tensor, numbered as in TensorFlow's
+// types.proto.
+type DType int32
+
+// The element types that TensorFlow's Go binding can carry and Penstock
+// decodes. Others are refused by name when a model is loaded.
+const (
+	Float32 DType = 1
+	Float64 DType = 2
+	Int32   DType = 3
+	Uint8   DType = 4
+	Int16   DType = 5
+	Int8    DType = 6
+	String  DType = 7
+	Int64   DType = 9
+	Bool    DType = 10
+	Uint16  DType = 17
+	Uint32  DType = 22
+	Uint64  DType = 23
+)
+
+var dtypes = map[DType]struct {
+	name string
+	size int
+}{
+	Float32: {"float32", 4}, Float64: {"float64", 8},
+	Int8: {"int8", 1}, Int16: {"int16", 2}, Int32: {"int32", 4}, Int64: {"int64", 8},
+	Uint8: {"uint8", 1}, Uint16: {"uint16", 2}, Uint32: {"uint32", 4}, Uint64: {"uint64", 8},
+	Bool: {"bool", 1}, String: {"string", 0},
+}
+
+// String gives NumPy's name of the type, "float32".
+func (d DType) String() string {
+	if t, ok := dtypes[d]; ok {
+		return t.name
+	}
+	return fmt.Sprintf("DT_%d", int32(d))
+}
+
+// Known says whether Penstock can carry the type.
+func (d DType) Known() bool { _, ok := dtypes[d]; return ok }
+
+// Size is the number of bytes of one element, 0 for String.
+func (d DType) Size() int { return dtypes[d].size }
+
+// Tensor is a dense tensor in Go memory. Tensors are not changed once they
+// were handed on; slices may be shared between them.
+type Tensor struct {
+	DType DType
+	Shape []int64
+	Data  []byte   // elements in row-major order, little-endian; nil for String
+	Bytes [][]byte // the elements of a String tensor, in row-major order
+}
+
+// Elements is the product of the dimensions; 1 for a scalar.
+func Elements(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// Rows is the first dimension, and 1 for a scalar.
+func (t Tensor) Rows() int64 {
+	if len(t.Shape) == 0 {
+		return 1
+	}
+	return t.Shape[0]
+}
+
+// Slice gives rows [from, to) without copying. t must not be a scalar.
+func (t Tensor) Slice(from, to int64) Tensor {
+	shape := slices.Clone(t.Shape)
+	shape[0] = to - from
+	n := Elements(t.Shape[1:])
+	s := Tensor{DType: t.DType, Shape: shape}
+	if t.DType == String {
+		s.Bytes = t.Bytes[from*n : to*n]
+	} else {
+		n *= int64(t.DType.Size())
+		s.Data = t.Data[from*n : to*n]
+	}
+	return s
+}
+
+// NumBytes is the memory that the elements take.
+func (t Tensor) NumBytes() int64 {
+	n := int64(len(t.Data))
+	for _, b := range t.Bytes {
+		n += int64(len(b)) + 24 // TF_TString's size
+	}
+	return n
+}
