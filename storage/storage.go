@@ -15,8 +15,9 @@ import (
 )
 
 // Errors of the contract. Test with errors.Is. A missing object or bucket is
-// [io/fs.ErrNotExist]. Whatever is none of these is a transient fault of the
-// surroundings: the same call may succeed later.
+// [io/fs.ErrNotExist], and a call that can never be right (a key that is too
+// long, too much metadata) is [io/fs.ErrInvalid]. Whatever is none of these is
+// a transient fault of the surroundings: the same call may succeed later.
 var (
 	// ErrPrecondition says that a conditional call found another state than it
 	// asked for (S3: 412 Precondition Failed). Nothing was written.
@@ -34,7 +35,7 @@ var (
 // Info is what a store says of an object.
 type Info struct {
 	Ref             Ref
-	Size            int64             // bytes
+	Size            int64             // bytes of the whole object, also when a part of it is read
 	ETag            string            // opaque, without quotes; never empty from Head, Get or Put
 	ContentType     string            // empty when the store was given none
 	ContentEncoding string            // for example "gzip"
@@ -51,14 +52,15 @@ type Object struct {
 // GetOptions narrow a read. The zero value reads the whole current object.
 type GetOptions struct {
 	IfMatch string // read only while the object's ETag is this one; else ErrPrecondition
-	Offset  int64  // first byte
-	Length  int64  // bytes; 0 means to the end
+	Offset  int64  // first byte; at or past the end of the object (but for 0) it is ErrPrecondition
+	Length  int64  // bytes, or fewer if the object ends before; 0 means to the end
 }
 
 // PutOptions describe a write. The zero value overwrites unconditionally.
 type PutOptions struct {
-	ContentType string
-	Metadata    map[string]string // at most 2 KB in all; values are printable ASCII (adapters escape others as RFC 2047 words)
+	ContentType     string
+	ContentEncoding string            // for example "gzip"; stored, not applied
+	Metadata        map[string]string // at most 2 KB in all; values are printable ASCII (adapters escape others as RFC 2047 words)
 
 	IfNoneMatch bool   // write only where no object is ("PUT new"); else ErrPrecondition
 	IfMatch     string // write only over the object with this ETag; else ErrPrecondition. A missing object is ErrPrecondition or fs.ErrNotExist
