@@ -1,0 +1,107 @@
+// Package producer turns the events of uploads into requests in the queue. It
+// is the whole of the Lambda producer but for Lambda itself, so that local
+// mode runs the same code in its own process.
+package producer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/penstock/penstock/queue"
+	"github.com/penstock/penstock/queue/request"
+)
+
+// Handler puts a request into the queue for each object that an event tells
+// of. It holds no state: Handle may be called concurrently.
+type Handler struct {
+	Locations request.Locations
+	Queue     queue.Sender
+	Log       *zap.Logger
+}
+
+// Result is what an event came to.
+type Result struct {
+	Enqueued int `json:"enqueued"` // requests that are in the queue now
+	Dropped  int `json:"dropped"`  // objects outside the input locations
+}
+
+// Handle takes any event that request.Decode understands: S3's and
+// EventBridge's, each as it is or wrapped by SNS, and requests in Penstock's
+// own form from a direct invocation.
+//
+// An error means that a part of the event is not in the queue. Whoever called
+// is to call again with the whole event, as Lambda does by itself: what is
+// sent twice takes effect once. An event that can't be understood is an error
+// too, after what could be understood of it has been sent, so that it ends
+// where failed events are kept and a person sees it.
+//
+// The any is a Result, for those who invoke the function by hand.
+func (h *Handler) Handle(ctx context.Context, event json.RawMessage) (any, error) {
+	requests, unreadable := request.Decode(string(event))
+	if unreadable != nil {
+		h.Log.Error("event not understood", zap.Error(unreadable), zap.ByteString("event", event[:min(len(event), 2048)]))
+		unreadable = fmt.Errorf("read the event: %w", unreadable)
+	}
+	if len(requests) == 0 && unreadable == nil {
+		h.Log.Info("event asks for nothing")
+		return Result{}, nil
+	}
+	var result Result
+	accepted := make([]request.Request, 0, len(requests))
+	for _, r := range requests {
+		if !h.watched(r) {
+			result.Dropped++
+			h.Log.Warn("object dropped: it lies outside the input locations", zap.Stringer("input", r.Input))
+			continue
+		}
+		accepted = append(accepted, r)
+	}
+	err := h.enqueue(ctx, accepted, &result)
+	return result, errors.Join(err, unreadable)
+}
+
+// watched says whether the object lies in an input location. Bodies in the
+// state location, which a worker may read too, are sent by those who put them
+// there and not by an event.
+func (h *Handler) watched(r request.Request) bool {
+	for _, in := range h.Locations.Inputs {
+		if in.Contains(r.Input) {
+			return true
+		}
+	}
+	return false
+}
+
+// enqueue sends one message for each request, so that each is retried and
+// fails by itself.
+func (h *Handler) enqueue(ctx context.Context, requests []request.Request, result *Result) error {
+	now := time.Now()
+	messages := make([]queue.Outgoing, 0, len(requests))
+	for i := range requests {
+		if requests[i].Enqueued.IsZero() {
+			requests[i].Enqueued = now
+		}
+		body, err := request.Encode(requests[i])
+		if err != nil {
+			return fmt.Errorf("encode the request for %s: %w", requests[i].Input, err)
+		}
+		messages = append(messages, queue.Outgoing{Body: body})
+	}
+	var errs []error
+	for i, err := range h.Queue.Send(ctx, messages...) {
+		fields := []zap.Field{zap.Stringer("input", requests[i].Input), zap.String("etag", requests[i].ETag), zap.Int64("size", requests[i].Size)}
+		if err != nil {
+			h.Log.Error("request not enqueued", append(fields, zap.Error(err))...)
+			errs = append(errs, fmt.Errorf("enqueue %s: %w", requests[i].Input, err))
+			continue
+		}
+		result.Enqueued++
+		h.Log.Info("request enqueued", fields...)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,94 @@
+// Package settings finds what a Penstock program was told: by the process's
+// environment, and, for the command line of a person, by the file
+// ".penstock/env" of the directory they work in. Flags come before both; they
+// are the programs' own matter.
+//
+// Each setting has one name in two spellings: the flag -queue-url is the
+// variable PENSTOCK_QUEUE_URL (see Name).
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/penstock/penstock/queue/request"
+)
+
+// Lookup finds the value of a variable. The second result says whether it is
+// set, be it to nothing. os.LookupEnv is one.
+type Lookup func(name string) (value string, ok bool)
+
+// Or asks l, and next where l has no such variable.
+func (l Lookup) Or(next Lookup) Lookup {
+	return func(name string) (string, bool) {
+		if v, ok := l(name); ok {
+			return v, true
+		}
+		return next(name)
+	}
+}
+
+// Name is the environment variable that mirrors a flag: "queue-url" is
+// mirrored by PENSTOCK_QUEUE_URL.
+func Name(flag string) string {
+	return "PENSTOCK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// Flags that all programs of an installation share.
+const (
+	QueueURL = "queue-url" // the SQS queue that requests go through
+	Input    = "input"     // where inputs may be read: s3://bucket[/prefix], several with commas between
+	Output   = "output"    // where results are written: s3://bucket/prefix/
+	Failure  = "failure"   // where failure objects are written: s3://bucket/prefix/
+	State    = "state"     // where Penstock keeps its own objects; default .penstock/ in the output's bucket
+)
+
+// Locations reads the four locations from their variables. All faults are
+// reported at once, joined, each with the name of its setting.
+func Locations(lookup Lookup) (request.Locations, error) {
+	value := func(flag string) string {
+		v, _ := lookup(Name(flag))
+		return v
+	}
+	l, err := request.ParseLocations(value(Input), value(Output), value(Failure), value(State))
+	if err != nil {
+		return request.Locations{}, err
+	}
+	return l, nil
+}
+
+// Installation is what the programs that put requests into the queue must
+// know.
+type Installation struct {
+	QueueURL  string
+	Locations request.Locations
+}
+
+// Read reads an installation from its variables. All faults are reported at
+// once, joined, each with the name of its setting.
+func Read(lookup Lookup) (Installation, error) {
+	queueURL, _ := lookup(Name(QueueURL))
+	locations, err := Locations(lookup)
+	if err := errors.Join(CheckQueueURL(queueURL), err); err != nil {
+		return Installation{}, err
+	}
+	return Installation{QueueURL: queueURL, Locations: locations}, nil
+}
+
+// CheckQueueURL reports what is not the URL of an SQS queue. A queue's name or
+// ARN is not: SQS itself takes nothing but URLs.
+func CheckQueueURL(s string) error {
+	fault := func(why string) error {
+		return fmt.Errorf("%s: %s; it looks like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", QueueURL, why)
+	}
+	if s == "" {
+		return fault("no queue is given")
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") == "" {
+		return fault(fmt.Sprintf("%q is not the URL of a queue", s))
+	}
+	return nil
+}
