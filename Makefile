@@ -1,0 +1,133 @@
+# Penstock's build. `make` alone says what there is.
+
+GO       ?= go
+PYTHON   ?= python3
+FUZZTIME ?= 10s
+BENCH    ?= .
+export GO PYTHON
+
+# TensorFlow's C library lies in lib/, beside bin/, and its headers in .build/.
+# The worker finds the library by a path relative to itself, so that bin/ and lib/
+# move together; a test binary, which Go runs elsewhere, by LD_LIBRARY_PATH. The
+# flags are the same for both, or the binding would be compiled twice.
+FETCH   := worker/model/tf/libtensorflow
+LIB     := lib/.stamp
+INCLUDE := .build/include
+export CGO_CFLAGS  := -g -O2 "-I$(CURDIR)/$(INCLUDE)"
+export CGO_LDFLAGS := -g -O2 "-L$(CURDIR)/lib" -Wl,-rpath,$$ORIGIN/../lib
+WITH_LIB := LD_LIBRARY_PATH="$(CURDIR)/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
+
+# With Go's own resolver and user lookup the worker compiles the same net package
+# as the pure Go binaries, and so shares all that was compiled on top of it.
+export GO_TAGS := netgo,osusergo
+
+# Git may refuse to speak of a checkout that another user owns, as in a container:
+# then build without its revision instead of failing.
+ifneq ($(shell git rev-parse -q --verify HEAD >/dev/null 2>&1 && echo yes),yes)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+STEP := bash .ci/step
+
+##@ Use
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+
+# Two jobs and more: TensorFlow's library arrives while Go compiles what does
+# without it.
+.PHONY: build
+build: need ## bin/worker, bin/producer, bin/penstock and bin/local
+	@[ -e bin/worker ] || echo 'The first build takes a few minutes and fetches TensorFlow (274 MB).'
+	@+$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j3) bin/penstock bin/producer bin/local bin/worker
+
+.PHONY: demo
+demo: build ## a guided tour on this machine: no AWS, no Docker
+	@bin/penstock demo
+
+.PHONY: up
+up: build ## S3, SQS and a worker on this machine, until Ctrl-C
+	@bin/penstock local
+
+##@ Check
+
+.PHONY: test
+test: build ## all tests of both modules
+	$(WITH_LIB) $(GO) test -tags=$(GO_TAGS) ./...
+	$(GO) -C cmd/local test ./...
+
+.PHONY: race
+race: build ## all tests under the race detector
+	$(WITH_LIB) $(GO) test -race -tags=$(GO_TAGS) ./...
+	$(GO) -C cmd/local test -race ./...
+
+.PHONY: lint
+lint: need $(LIB) ## gofumpt, go vet, staticcheck, go fix; syntax of Python and shell
+	@bash .ci/lint
+
+.PHONY: fuzz
+fuzz: need $(LIB) ## every fuzz target for FUZZTIME (10s) each
+	@$(WITH_LIB) bash .ci/fuzz $(FUZZTIME)
+
+.PHONY: cover
+cover: build ## which statements the tests reach: .build/cover.html
+	@$(WITH_LIB) $(GO) test -tags=$(GO_TAGS) -coverpkg=./... -coverprofile=.build/cover.out ./...
+	@$(GO) tool cover -html=.build/cover.out -o .build/cover.html
+	@$(GO) tool cover -func=.build/cover.out | tail -n 1
+
+.PHONY: bench
+bench: need $(LIB) ## the benchmarks that match BENCH (all)
+	@$(WITH_LIB) $(GO) test -tags=$(GO_TAGS) -run='^$$' -bench='$(BENCH)' -benchmem ./...
+
+##@ Other
+
+.PHONY: env
+env: ## settings to run go by hand: eval "$(make env)"
+	@echo "export CGO_CFLAGS='$(CGO_CFLAGS)'"
+	@echo "export CGO_LDFLAGS='$(CGO_LDFLAGS)'"
+	@echo "export LD_LIBRARY_PATH='$(CURDIR)/lib'"
+
+.PHONY: clean
+clean: ## remove what was built; keep TensorFlow's library
+	rm -rf bin .build/cover.*
+
+.PHONY: distclean
+distclean: clean ## remove TensorFlow's library as well
+	rm -rf lib .build
+
+# Below: what the targets above are made of. Go knows best what is out of date, so
+# it is asked every time.
+
+.PHONY: need need-go
+need:
+	@bash .ci/need go cc python
+need-go:
+	@bash .ci/need go
+
+.PHONY: bin/penstock bin/producer bin/local bin/worker
+bin/penstock: | need-go
+	@CGO_ENABLED=0 $(STEP) $@ $(GO) build -o $@ ./cmd/penstock
+
+# The rest waits for bin/penstock: at the same time they would compile the same
+# packages once more.
+bin/producer: | need-go bin/penstock
+	@CGO_ENABLED=0 $(STEP) $@ $(GO) build -tags=lambda.norpc -o $@ ./cmd/producer
+
+bin/local: | need-go bin/penstock
+	@CGO_ENABLED=0 $(STEP) $@ $(GO) -C cmd/local build -o ../../$@ .
+
+bin/worker: | need bin/penstock $(LIB)
+	@CGO_ENABLED=1 $(STEP) $@ $(GO) build -tags=$(GO_TAGS) -o $@ ./cmd/worker
+
+$(LIB): $(FETCH)/fetch.py $(FETCH)/requirements.txt | need
+	@$(PYTHON) $(FETCH)/fetch.py --lib lib --include $(INCLUDE)
+
+# Were a file removed by hand, the stamp would still be there.
+PARTS := lib/libtensorflow_cc.so.2 lib/libtensorflow_framework.so.2 lib/libtensorflow.so $(INCLUDE)/tensorflow/c/c_api.h
+ifneq ($(words $(wildcard $(PARTS))),$(words $(PARTS)))
+.PHONY: $(LIB)
+endif
