@@ -156,6 +156,7 @@ func (q *Queue) Receive(ctx context.Context, limit int, visibility, wait time.Du
 // closed if that changes.
 func (q *Queue) take(limit int, visibility time.Duration) ([]*queue.Message, time.Time, <-chan struct{}) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	var messages []*queue.Message
 	var dead []*entry
 	now := time.Now()
@@ -176,13 +177,10 @@ func (q *Queue) take(limit int, visibility time.Duration) ([]*queue.Message, tim
 	if len(q.schedule) > 0 {
 		next = q.schedule[0].visibleAt
 	}
-	changed := q.changed
-	q.mu.Unlock()
-
-	if len(dead) > 0 { // not under the lock: the two queues may redrive to each other
+	if len(dead) > 0 {
 		q.opts.DeadLetter.redrive(q.arn(), dead)
 	}
-	return messages, next, changed
+	return messages, next, q.changed
 }
 
 // redrive takes in messages that another queue gave up. As with SQS they keep
