@@ -99,3 +99,26 @@ func (t Tensor) NumBytes() int64 {
 	}
 	return n
 }
+
+// Concat joins results of the same signature along the first dimension: part
+// i's tensor j is followed by part i+1's. It errs when their shapes differ in
+// another dimension.
+func Concat(parts [][]Tensor) ([]Tensor, error) {
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	joined := slices.Clone(parts[0])
+	for j := range joined {
+		t := &joined[j]
+		t.Shape, t.Data, t.Bytes = slices.Clone(t.Shape), slices.Clone(t.Data), slices.Clone(t.Bytes)
+		for _, p := range parts[1:] {
+			if len(t.Shape) == 0 || !slices.Equal(p[j].Shape[1:], t.Shape[1:]) {
+				return nil, fmt.Errorf("results of shapes %v and %v can't be joined", t.Shape, p[j].Shape)
+			}
+			t.Shape[0] += p[j].Shape[0]
+			t.Data = append(t.Data, p[j].Data...)
+			t.Bytes = append(t.Bytes, p[j].Bytes...)
+		}
+	}
+	return joined, nil
+}

@@ -1,0 +1,394 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/penstock/penstock/queue"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/worker/codec"
+	"github.com/penstock/penstock/worker/model"
+)
+
+// Message attributes that Penstock sets.
+const (
+	attrReason  = "penstock-reason"  // on dead letters: why, for a person
+	attrCode    = "penstock-code"    // on dead letters: why, for a program
+	attrID      = "penstock-id"      // on dead letters: the inference id
+	attrSuspect = "penstock-suspect" // on an item sent alone: it was in flight before
+)
+
+// codeUnreadable is the penstock-code of a message that is no request.
+const codeUnreadable = "UnreadableMessage"
+
+// outcome is what became of an item, as logs and metrics name it.
+type outcome string
+
+const (
+	outcomeSucceeded  outcome = "succeeded"  // its output was written
+	outcomeFailed     outcome = "failed"     // its failure object was written
+	outcomeDuplicate  outcome = "duplicate"  // it had its terminal object before
+	outcomeSuperseded outcome = "superseded" // a newer version of its input counts
+	outcomeIgnored    outcome = "ignored"    // it asks for nothing
+	outcomeReleased   outcome = "released"   // handed back unharmed: the worker is shutting down
+	outcomeRetried    outcome = "retried"    // handed back with a delay
+	outcomeLost       outcome = "lost"       // its lease was lost: it is another worker's now
+)
+
+var outcomes = []outcome{
+	outcomeSucceeded, outcomeFailed, outcomeDuplicate, outcomeSuperseded,
+	outcomeIgnored, outcomeReleased, outcomeRetried, outcomeLost,
+}
+
+// Errors of run that say what is to become of the item. Any other error is a
+// fault of the surroundings: the item is handed back with a delay.
+type (
+	// skipped: nothing is to be written for it.
+	skipped struct {
+		outcome outcome
+		why     string
+	}
+	// attempt: it failed, for a reason that may pass. The run counts, and the
+	// last one's problem is final.
+	attempt struct{ request.Problem }
+	// fatal: it failed for good, and the process has to end.
+	fatal struct{ *request.Problem }
+)
+
+func (s *skipped) Error() string { return s.why }
+func (a *attempt) Error() string { return a.Problem.Error() }
+func (f *fatal) Unwrap() error   { return f.Problem }
+
+// skippedFor is the error of an item whose terminal object is settled.
+func skippedFor(v verdict) error {
+	if v == superseded {
+		return &skipped{outcomeSuperseded, "a newer version of the input counts"}
+	}
+	return &skipped{outcomeDuplicate, "its terminal object is there already"}
+}
+
+// problem gives an error of the codec or the model its place in the failure
+// object. Other errors pass.
+func problem(stage string, err error) error {
+	if e, ok := errors.AsType[*codec.Error](err); ok {
+		return &request.Problem{Code: e.Code, Message: e.Message, Hint: e.Hint, Stage: stage}
+	}
+	if e, ok := errors.AsType[*model.Error](err); ok {
+		p := request.Problem{Code: request.CodeModelError, Message: e.Error(), Stage: stage, Retryable: !e.Permanent}
+		if e.Permanent {
+			p.Hint = "the model refuses this input: compare it with what the model takes"
+			return &p
+		}
+		p.Hint = "the worker's log has the details; send the request again when the cause is gone"
+		return &attempt{p}
+	}
+	return err
+}
+
+// commit writes the item's output.
+func (w *Worker) commit(it *item, body []byte, contentType string) error {
+	c := it.claim(w.fence(it))
+	p := it.provenance()
+	v, err := w.terminals.putOutput(it.lease.ctx, c, document{body, contentType, p.Metadata(w.cfg.Locations.OutputOf(it.request))})
+	switch {
+	case err != nil:
+		return err
+	case v == taken:
+		return &request.Problem{
+			Code: request.CodeOutputTaken, Stage: request.StageStore,
+			Message: fmt.Sprintf("%s holds another object, not a result of this request", w.cfg.Locations.OutputOf(it.request)),
+			Hint:    "give the request another id, or remove that object",
+		}
+	case v != committed:
+		return skippedFor(v)
+	}
+	return nil
+}
+
+// fence gives the check that every write of the item has to pass: its lease
+// must outlast the write.
+func (w *Worker) fence(it *item) func(time.Duration) error {
+	return func(limit time.Duration) error {
+		return w.leases.secure(it.lease, limit+limit/4)
+	}
+}
+
+// settle is the only place that decides what becomes of a message: each item
+// gets its fate, and the message is acknowledged when all are terminal.
+func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error, undecodable error) {
+	// What is left to do must be done although the worker may be shutting
+	// down; each call has its own limit, and the lease still bounds all.
+	ctx := context.WithoutCancel(l.ctx)
+	var again []*item
+	var delay time.Duration
+	lost := false
+	for i, it := range items {
+		switch o := w.conclude(ctx, it, errs[i]); o {
+		case outcomeLost:
+			lost = true
+		case outcomeReleased:
+			again = append(again, it)
+		case outcomeRetried:
+			again = append(again, it)
+			delay = backoff(m.ReceiveCount)
+		}
+	}
+	switch {
+	case lost:
+		w.leases.stop(l)
+		return
+	case len(again) == 0 && undecodable != nil:
+		if !w.buryUnreadable(l, undecodable) {
+			w.release(ctx, l, backoff(m.ReceiveCount))
+			return
+		}
+	case len(again) > 0 && (len(again) == len(items) && (len(items) == 1 || delay == 0) || !w.resend(ctx, m, again, delay)):
+		w.release(ctx, l, delay)
+		return
+	}
+	w.acknowledge(ctx, l)
+}
+
+// ruling is what an error of run means for its item.
+type ruling struct {
+	outcome outcome
+	problem *request.Problem // for failed items: what the failure object says
+	bury    bool             // a person must look at it: to the dead-letter queue as well
+}
+
+// conclude gives one item its fate. For a failed one that means to write its
+// failure object, which can itself turn out otherwise.
+func (w *Worker) conclude(ctx context.Context, it *item, err error) outcome {
+	r := w.judge(it, err)
+	o := r.outcome
+	if o == outcomeFailed {
+		var werr error
+		if o, werr = w.writeFailure(it, r); werr != nil {
+			o, err = w.judge(it, werr).outcome, errors.Join(err, werr)
+		}
+	}
+	terminal := o != outcomeReleased && o != outcomeRetried && o != outcomeLost
+	if !errors.Is(err, errOverrun) { // an overrun is a run that did not end
+		w.forgive(ctx, it, terminal)
+	}
+	if _, ok := errors.AsType[*fatal](err); ok {
+		w.drain(ErrModelHung)
+	}
+	w.metrics.outcome(it, o)
+	fields := []zap.Field{zap.String(keyOutcome, string(o)), it.log()}
+	if err != nil {
+		fields = append(fields, zap.Error(err))
+	}
+	w.log.Info("done", fields...)
+	return o
+}
+
+// judge says what an error of run means.
+func (w *Worker) judge(it *item, err error) ruling {
+	if err == nil {
+		return ruling{outcome: outcomeSucceeded}
+	}
+	if errors.Is(err, queue.ErrLeaseLost) || errors.Is(context.Cause(it.lease.ctx), queue.ErrLeaseLost) {
+		return ruling{outcome: outcomeLost}
+	}
+	if s, ok := errors.AsType[*skipped](err); ok {
+		return ruling{outcome: s.outcome}
+	}
+	if a, ok := errors.AsType[*attempt](err); ok {
+		return w.judgeAttempt(it, a)
+	}
+	if p, ok := errors.AsType[*request.Problem](err); ok {
+		return ruling{outcomeFailed, p, p.Code == request.CodePoison}
+	}
+	switch {
+	case errors.Is(err, errExpired):
+		return ruling{outcome: outcomeFailed, problem: &request.Problem{
+			Code: request.CodeExpired, Stage: request.StageAccept, Retryable: true,
+			Message: fmt.Sprintf("the request was not started within its time to live of %v", it.request.TTL),
+			Hint:    "send it again; if this happens often, run more workers or raise the TTL",
+		}}
+	case errors.Is(err, errDraining), errors.Is(err, errDrainTimeout), errors.Is(err, ErrModelHung),
+		errors.Is(err, errOverrun), errors.Is(err, errHeldTooLong):
+		return ruling{outcome: outcomeReleased}
+	}
+	return ruling{outcome: outcomeRetried} // a fault of the surroundings
+}
+
+// judgeAttempt counts a run that failed for a reason that may pass. The count
+// outlives this process: it is a strike in the state location.
+func (w *Worker) judgeAttempt(it *item, a *attempt) ruling {
+	it.ran = true
+	if !it.history.known {
+		if err := w.lookUpStrikes(it.lease.ctx, it); err != nil {
+			return ruling{outcome: outcomeRetried}
+		}
+	}
+	if n := it.attempts(); n >= w.cfg.MaxAttempts {
+		p := a.Problem
+		p.Message = fmt.Sprintf("%s (attempt %d of %d)", p.Message, n, w.cfg.MaxAttempts)
+		return ruling{outcomeFailed, &p, true}
+	}
+	began := it.strike
+	if err := w.putStrike(it.lease.ctx, it, companyFailed); err != nil {
+		w.log.Warn("write strike", it.log(), zap.Error(err))
+	}
+	it.strike = began // the run ended, so this one goes; the other stays
+	return ruling{outcome: outcomeRetried}
+}
+
+// writeFailure commits the item's failure object, and sends the request to the
+// dead-letter queue when a person must look at it.
+func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
+	ctx := it.lease.ctx
+	prov := it.provenance()
+	body := request.Failure{
+		Error: *r.problem, InferenceID: it.id, Input: it.request.Input.String(), Model: prov.Model,
+		Attempts: prov.Attempts, Time: time.Now().Add(w.cfg.Skew()).UTC(),
+	}.JSON()
+	ref := w.cfg.Locations.FailureOf(it.request)
+	v, err := w.terminals.putFailure(ctx, it.claim(w.fence(it)), document{body, "application/json", prov.Metadata(ref)})
+	switch {
+	case err != nil:
+		return outcomeRetried, err
+	case v == superseded:
+		return outcomeSuperseded, nil
+	case v == overruled:
+		return outcomeDuplicate, nil
+	}
+	if r.bury {
+		letter, err := request.Encode(it.request)
+		if err != nil {
+			return outcomeFailed, err
+		}
+		if err := w.bury(ctx, it.lease, letter, r.problem.Code, it.id, r.problem.Message); err != nil {
+			return outcomeRetried, err
+		}
+	}
+	return outcomeFailed, nil
+}
+
+// bury sends a message to the dead-letter queue with its reason.
+func (w *Worker) bury(ctx context.Context, l *lease, body, code, id, reason string) error {
+	if w.cfg.DeadLetters == nil {
+		return nil
+	}
+	m := l.message
+	attributes := map[string]string{attrReason: attributeText(reason), attrCode: code, attrID: attributeText(id)}
+	for k, v := range m.Attributes {
+		if _, ok := attributes[k]; !ok && len(attributes) < 10 {
+			attributes[k] = v
+		}
+	}
+	out := queue.Outgoing{Body: body, Attributes: attributes, Group: m.Group}
+	if m.Group != "" {
+		out.DedupID = m.ID + "-" + code
+	}
+	for tries := 0; ; tries++ {
+		err := w.leases.secure(l, w.cfg.callLimit())
+		if err == nil {
+			callCtx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+			err = w.cfg.DeadLetters.Send(callCtx, out)[0]
+			cancel()
+		}
+		if err == nil {
+			w.metrics.deadLetters.Inc()
+			return nil
+		}
+		if l.lost() || tries == 4 || !sleep(ctx, jitter(time.Second<<tries)) {
+			return fmt.Errorf("send to the dead-letter queue: %w", err)
+		}
+	}
+}
+
+// buryUnreadable sends a message that is no request, or not wholly one, to the
+// dead-letter queue as it is. It says whether it may be acknowledged: without
+// a dead-letter queue it is left to the queue's redrive policy.
+func (w *Worker) buryUnreadable(l *lease, why error) bool {
+	m := l.message
+	w.metrics.unreadable.Inc()
+	err := w.bury(l.ctx, l, m.Body, codeUnreadable, m.ID, why.Error())
+	w.log.Error("unreadable message", zap.String(keyMessage, m.ID), zap.NamedError("reason", why),
+		zap.Bool("dead-lettered", err == nil && w.cfg.DeadLetters != nil), zap.Error(err))
+	return err == nil && w.cfg.DeadLetters != nil
+}
+
+// attributeText makes text fit for an SQS message attribute: not empty, legal
+// in XML, and not so long that it crowds out the body.
+func attributeText(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0xFFFE || c == 0xFFFF {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > 1000 {
+		s = strings.ToValidUTF8(s[:1000], "") + "…"
+	}
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// resend sends items of a message with several alone, so that the rest can be
+// acknowledged. It says whether the queue has them all.
+func (w *Worker) resend(ctx context.Context, m *queue.Message, items []*item, delay time.Duration) bool {
+	var out []queue.Outgoing
+	for _, it := range items {
+		body, err := request.Encode(it.request)
+		if err != nil {
+			return false
+		}
+		o := queue.Outgoing{Body: body, Delay: delay, Group: m.Group, Attributes: map[string]string{attrSuspect: "1"}}
+		if m.Group != "" {
+			o.Delay, o.DedupID = 0, m.Receipt+string(it.identity[:16])
+		}
+		out = append(out, o)
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+	defer cancel()
+	if err := errors.Join(w.cfg.Requests.Send(ctx, out...)...); err != nil {
+		w.log.Warn("send items alone", zap.String(keyMessage, m.ID), zap.Error(err))
+		return false
+	}
+	return true
+}
+
+// acknowledge deletes the message. If that can't be done it comes back, and is
+// found to be done.
+func (w *Worker) acknowledge(ctx context.Context, l *lease) {
+	w.leases.stop(l)
+	for tries := 0; ; tries++ {
+		callCtx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+		err := w.calls.do(callCtx, deletion, l.message)
+		cancel()
+		if err == nil {
+			return
+		}
+		w.log.Warn("acknowledge", zap.String(keyMessage, l.message.ID), zap.Error(err))
+		if l.lost() || errors.Is(err, queue.ErrLeaseLost) || tries == 2 || !sleep(ctx, jitter(time.Second<<tries)) {
+			return
+		}
+	}
+}
+
+// release hands the message back, to be received again after delay.
+func (w *Worker) release(ctx context.Context, l *lease, delay time.Duration) {
+	w.leases.stop(l)
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+	defer cancel()
+	if err := w.calls.do(ctx, delay, l.message); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
+		w.log.Warn("release", zap.String(keyMessage, l.message.ID), zap.Error(err))
+	}
+}
+
+// backoff is how long a message rests after its n-th delivery went wrong.
+func backoff(n int) time.Duration {
+	const least, most = 5 * time.Second, 15 * time.Minute
+	return jitter(min(least<<min(n-1, 10), most))
+}

@@ -1,0 +1,241 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
+)
+
+// A message that is delivered again may have been in flight when a process
+// died, and one of those killed it. Such suspects run apart, and each leaves a
+// strike in the state location before it runs: an object that is taken back
+// when the run ends, however it ends, and stays when the process dies. The
+// suspects alone pay for this (one LIST, one PUT, one DELETE).
+const (
+	// maxSuspects is how many run at a time, together, while they have no
+	// strike. A killer takes at most that many with it.
+	maxSuspects = 8
+	// maxSolo is how many runs alone may end the process before the request is
+	// not run any more.
+	maxSolo = 2
+	// everybody is all of the isolation semaphore.
+	everybody = 1 << 30
+)
+
+// Companies of a strike: with whom the run began that left it.
+const (
+	companyGroup  = "group"
+	companySolo   = "solo"
+	companyFailed = "failed" // the run ended, with an error that may pass
+)
+
+// strikes are the runs of a request that counted, before this one.
+type strikes struct {
+	known               bool // they were looked up
+	group, solo, failed int
+	next                int           // number for the next
+	refs                []storage.Ref // to remove when the request is done
+}
+
+func (s strikes) total() int { return s.group + s.solo + s.failed }
+
+// lookUpStrikes lists the request's strikes.
+func (w *Worker) lookUpStrikes(ctx context.Context, it *item) error {
+	var found strikes
+	folder := w.cfg.Locations.StrikesOf(it.identity)
+	err := w.store.try(ctx, w.cfg.callLimit(), "list "+folder.String(), func(ctx context.Context) error {
+		found = strikes{known: true}
+		for info, err := range w.cfg.Store.List(ctx, folder, "") {
+			if err != nil {
+				return notWritable(err)
+			}
+			number, company, _ := strings.Cut(strings.TrimPrefix(info.Ref.Key, folder.Key), "-")
+			var n int
+			if _, err := fmt.Sscan(number, &n); err != nil {
+				continue
+			}
+			found.next = max(found.next, n+1)
+			found.refs = append(found.refs, info.Ref)
+			switch company {
+			case companyGroup:
+				found.group++
+			case companySolo:
+				found.solo++
+			case companyFailed:
+				found.failed++
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		it.history = found
+	}
+	return err
+}
+
+// lane says with whom the item may share a batch.
+func (it *item) lane() lane {
+	switch {
+	case it.strike == storage.Ref{}:
+		return ordinary
+	case it.crashes() > 0:
+		return solo
+	}
+	return suspects
+}
+
+// crashes counts the runs that ended with the process.
+func (it *item) crashes() int { return it.history.group + it.history.solo }
+
+// board lets one delivery of an identity go on at a time, and ends those whose
+// request already has its terminal object. Only what may be a repetition is
+// looked up: a first delivery costs nothing here.
+func (w *Worker) board(it *item) (land func(), err error) {
+	land, waited, err := w.flights.board(it.pending, it.identity)
+	if err != nil {
+		return nil, err
+	}
+	late := it.request.ETag != "" && it.request.ETag != it.input.ETag // an event of an older version
+	if it.suspect || waited || late {
+		v, err := w.terminals.finished(it.pending, it.claim(nil))
+		if err == nil && v != committed {
+			err = skippedFor(v)
+		}
+		if err != nil {
+			land()
+			return nil, err
+		}
+	}
+	return land, nil
+}
+
+// isolate waits until the item may run next to what else runs, and marks a
+// suspect's run by a strike. leave, which may be called twice, makes room.
+func (w *Worker) isolate(it *item) (leave func(), err error) {
+	if !it.suspect {
+		if w.isolation.Acquire(it.pending, 1) != nil {
+			return nil, context.Cause(it.pending)
+		}
+		return sync.OnceFunc(func() { w.isolation.Release(1) }), nil
+	}
+	if err := w.lookUpStrikes(it.pending, it); err != nil {
+		return nil, err
+	}
+	if it.history.solo >= maxSolo {
+		return nil, &request.Problem{
+			Code: request.CodePoison, Stage: request.StagePredict,
+			Message: fmt.Sprintf("the worker's process ended %d times while it ran this input, %d of them with nothing else running: it is not run again",
+				it.crashes(), it.history.solo),
+			Hint: "look at the worker's log and the input; after a fix, redrive the message from the dead-letter queue",
+		}
+	}
+	// Taken in this order by all: a group's seat, then the room.
+	company, share, seat := companyGroup, int64(1), int64(1)
+	if it.crashes() > 0 {
+		company, share, seat = companySolo, everybody, 0
+	}
+	if w.quarter.Acquire(it.pending, seat) != nil {
+		return nil, context.Cause(it.pending)
+	}
+	if w.isolation.Acquire(it.pending, share) != nil {
+		w.quarter.Release(seat)
+		return nil, context.Cause(it.pending)
+	}
+	leave = sync.OnceFunc(func() {
+		w.isolation.Release(share)
+		w.quarter.Release(seat)
+	})
+	if err := w.putStrike(it.pending, it, company); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+// putStrike leaves the strike of the run that is about to begin.
+func (w *Worker) putStrike(ctx context.Context, it *item, company string) error {
+	for {
+		ref := w.cfg.Locations.StrikeOf(it.identity, it.history.next, company)
+		err := w.store.try(ctx, w.cfg.callLimit(), "write "+ref.String(), func(ctx context.Context) error {
+			_, err := w.cfg.Store.Put(ctx, ref, nil, storage.PutOptions{IfNoneMatch: true})
+			return notWritable(err)
+		})
+		if err == nil {
+			it.strike = ref
+			return nil
+		}
+		// It is there: ours, whose reply was lost, or that of a worker that
+		// holds the message no more. One too many is the safe side.
+		if !errors.Is(err, storage.ErrPrecondition) {
+			return err
+		}
+		it.history.next++
+	}
+}
+
+// forgive takes back the strike of the run that has ended, and the earlier
+// ones too when the request is done. It is done as well as can be: a strike
+// that stays costs an innocent at most a run apart.
+func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
+	var refs []storage.Ref
+	if it.strike != (storage.Ref{}) {
+		refs = append(refs, it.strike)
+	}
+	if all {
+		refs = append(refs, it.history.refs...)
+	}
+	for _, ref := range refs {
+		ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+		err := w.cfg.Store.Delete(ctx, ref, storage.DeleteOptions{})
+		cancel()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			w.log.Warn("delete strike", it.log(), zap.Stringer("strike", ref), zap.Error(err))
+		}
+	}
+	it.strike = storage.Ref{}
+}
+
+// flights makes deliveries of one identity that come at the same time go one
+// after the other in this worker.
+type flights struct {
+	mu sync.Mutex
+	up map[request.Identity]chan struct{} // closed on landing
+}
+
+// board waits until nobody else is up for the identity, and takes off. waited
+// says that somebody was.
+func (f *flights) board(ctx context.Context, id request.Identity) (land func(), waited bool, err error) {
+	for {
+		f.mu.Lock()
+		other, busy := f.up[id]
+		if !busy {
+			if f.up == nil {
+				f.up = make(map[request.Identity]chan struct{})
+			}
+			up := make(chan struct{})
+			f.up[id] = up
+			f.mu.Unlock()
+			return func() {
+				f.mu.Lock()
+				delete(f.up, id)
+				f.mu.Unlock()
+				close(up)
+			}, waited, nil
+		}
+		f.mu.Unlock()
+		waited = true
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, waited, context.Cause(ctx)
+		}
+	}
+}

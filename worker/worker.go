@@ -1,0 +1,267 @@
+// Package worker is the long-lived consumer: it receives requests from a
+// queue, runs a model on their inputs in batches, and writes for each of them
+// exactly one terminal object, its output or its failure.
+//
+// This file reads as a message's life: Run receives it, handle splits it into
+// its items, run takes an item from its input to its output, and settle (in
+// settle.go) decides what becomes of it.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/penstock/penstock/queue"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/worker/codec"
+	"github.com/penstock/penstock/worker/model"
+)
+
+// Causes of cancellation. A shutdown is not a failure of any request.
+var (
+	errDraining     = errors.New("the worker is shutting down")
+	errDrainTimeout = errors.New("the worker was shut down before the work ended")
+)
+
+// ErrModelHung is returned by Run when a run of the model exceeded its time
+// limit. It can't be stopped: the process must end, and be started anew.
+var ErrModelHung = errors.New("a run of the model exceeded its time limit and can't be stopped; the process must be restarted")
+
+// Worker consumes one queue. Make it with New.
+type Worker struct {
+	cfg       Config
+	models    map[string]model.Model
+	leases    *leases
+	calls     queueCalls
+	batcher   *batcher
+	terminals *terminals
+	store     *surroundings
+	metrics   *metrics
+	log       *zap.Logger
+
+	slots     *semaphore.Weighted // messages in flight
+	memory    *semaphore.Weighted // bytes, by weight
+	decoding  *semaphore.Weighted
+	isolation *semaphore.Weighted // a solo run takes all of it, any other one
+	quarter   *semaphore.Weighted // suspects at a time
+	flights   flights
+
+	work     context.Context // done when the drain timeout is over
+	draining context.Context // done when no new work is to start
+	drain    context.CancelCauseFunc
+	ready    readiness
+}
+
+// New makes a worker. All faults of the configuration are reported at once.
+func New(cfg Config) (*Worker, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		cfg: cfg, log: cfg.Log, models: make(map[string]model.Model),
+		calls:     queueCalls{queue: cfg.Queue},
+		leases:    newLeases(cfg.Queue, cfg.VisibilityTimeout, cfg.Log),
+		batcher:   newBatcher(cfg.Runners, cfg.MaxBatchSize, cfg.BatchTimeout),
+		store:     &surroundings{log: cfg.Log},
+		slots:     semaphore.NewWeighted(int64(cfg.MaxInFlight)),
+		memory:    semaphore.NewWeighted(cfg.MemoryLimit),
+		decoding:  semaphore.NewWeighted(decoders()),
+		isolation: semaphore.NewWeighted(everybody),
+		quarter:   semaphore.NewWeighted(maxSuspects),
+	}
+	for _, m := range cfg.Models {
+		w.models[m.Name()] = m
+	}
+	w.terminals = &terminals{store: cfg.Store, locations: cfg.Locations, try: w.store.try, limit: cfg.callLimit()}
+	w.draining, w.drain = context.WithCancelCause(context.Background())
+	w.metrics = newMetrics(cfg.Metrics, w)
+	w.batcher.observe = w.metrics.batch
+	w.batcher.hung = func() { w.drain(ErrModelHung) }
+	return w, nil
+}
+
+// Run works until ctx is done, then drains: it receives nothing more, hands
+// back at once what has not started, and waits for what has, at most for the
+// drain timeout; what is still running then is handed back too. It returns
+// when everything that it started has ended: nil, or ErrModelHung. It is
+// called once.
+func (w *Worker) Run(ctx context.Context) error {
+	work, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer abandon(nil)
+	w.work = work
+	defer context.AfterFunc(ctx, func() { w.drain(errDraining) })()
+
+	keeping, stopKeeping := context.WithCancel(work)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { w.leases.run(keeping) })
+	defer keeper.Wait()
+	defer stopKeeping()
+
+	var messages sync.WaitGroup
+	for w.draining.Err() == nil {
+		w.receive(&messages)
+	}
+
+	why := context.Cause(w.draining)
+	w.log.Info("draining", zap.NamedError("because", why), zap.Duration("timeout", w.cfg.DrainTimeout))
+	timeout := time.AfterFunc(w.cfg.DrainTimeout, func() { abandon(errDrainTimeout) })
+	defer timeout.Stop()
+	messages.Wait()
+	if errors.Is(why, ErrModelHung) {
+		return ErrModelHung
+	}
+	w.batcher.runners.Wait()
+	return nil
+}
+
+// receive takes capacity, then messages, and starts each on its way. It
+// returns after one poll.
+func (w *Worker) receive(messages *sync.WaitGroup) {
+	if !w.wellEnough() {
+		return
+	}
+	if w.slots.Acquire(w.draining, 1) != nil {
+		return
+	}
+	n := 1
+	for n < queue.MaxBatch && w.slots.TryAcquire(1) {
+		n++
+	}
+	// Not under the draining context: cancelling a poll strands what the queue
+	// was about to hand over until its visibility ends (aws-sdk-go-v2 #2068).
+	wait := w.cfg.pollWait()
+	if !w.ready.answered() {
+		wait = 0 // the first poll only asks whether the queue is there
+	}
+	ctx, cancel := context.WithTimeout(w.work, wait+w.cfg.callLimit())
+	defer cancel()
+	asked := time.Now()
+	received, err := w.cfg.Queue.Receive(ctx, n, w.cfg.VisibilityTimeout, wait)
+	w.ready.polled(err)
+	w.slots.Release(int64(n - len(received)))
+	if err != nil {
+		w.log.Warn("receive", zap.Error(err))
+		sleep(w.draining, jitter(2*time.Second))
+	}
+	for _, m := range received {
+		l := w.leases.hold(w.work, m, asked)
+		messages.Go(func() {
+			defer w.slots.Release(1)
+			w.handle(m, l)
+		})
+	}
+}
+
+// handle takes a message from its decoding to its settlement.
+func (w *Worker) handle(m *queue.Message, l *lease) {
+	requests, undecodable := request.Decode(m.Body)
+	items := make([]*item, len(requests))
+	outcomes := make([]error, len(requests))
+	var running errgroup.Group
+	running.SetLimit(w.cfg.MaxInFlight)
+	for i, r := range requests {
+		it := w.newItem(r, m, l)
+		items[i] = it
+		running.Go(func() error {
+			ctx, done := w.pendingContext(it)
+			defer done()
+			it.pending = ctx
+			outcomes[i] = w.run(it)
+			return nil
+		})
+	}
+	_ = running.Wait() // outcomes hold the errors
+	w.settle(m, l, items, outcomes, undecodable)
+}
+
+// run takes one item from its input to its output. Its error says why there
+// is no output: settle decides what that means.
+func (w *Worker) run(it *item) error {
+	body, release, err := w.fetch(it)
+	if err != nil {
+		return err
+	}
+	defer release()
+
+	land, err := w.board(it) // one delivery of a request at a time
+	if err != nil {
+		return err
+	}
+	defer land()
+
+	leave, err := w.isolate(it) // suspects apart from the rest
+	if err != nil {
+		return err
+	}
+	defer leave()
+
+	in, err := w.decode(it, body)
+	if err != nil {
+		return err
+	}
+	out, err := w.predict(it, in)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	result, contentType, err := codec.Encode(in, out, it.model, it.request.Accept)
+	if err != nil {
+		return problem(request.StageEncode, err)
+	}
+	leave()
+	it.spent.Store = time.Since(began)
+	return w.commit(it, result, contentType)
+}
+
+// decode turns the input's bytes into tensors.
+func (w *Worker) decode(it *item, body []byte) (*codec.Input, error) {
+	if err := w.decoding.Acquire(it.pending, 1); err != nil {
+		return nil, context.Cause(it.pending)
+	}
+	defer w.decoding.Release(1)
+	began := time.Now()
+	defer func() { it.spent.Fetch += time.Since(began) }()
+	contentType := it.request.ContentType
+	if contentType == "" {
+		contentType = it.input.ContentType
+	}
+	src := codec.Source{ContentType: contentType, Name: it.request.Input.Key, Signature: it.request.Signature}
+	in, err := codec.Decode(it.pending, body, src, it.model)
+	return in, problem(request.StageDecode, err)
+}
+
+// predict runs the model on the item's tensors, in a batch with others.
+func (w *Worker) predict(it *item, in *codec.Input) ([]model.Tensor, error) {
+	limit := w.cfg.RunTimeout
+	if it.request.Timeout > 0 {
+		limit = min(limit, it.request.Timeout)
+	}
+	d, err := w.batcher.Do(it.pending, it.lease.ctx, work{
+		model: it.model, signature: in.Signature, tensors: in.Tensors, rows: in.Rows,
+		lane: it.lane(), limit: limit,
+	})
+	if err != nil {
+		return nil, err
+	}
+	it.ran = true
+	it.spent.Wait, it.spent.Predict = d.wait, d.predict
+	switch {
+	case errors.Is(d.err, errOverrun) && d.alone:
+		return nil, &fatal{&request.Problem{
+			Code: request.CodeTimeout, Stage: request.StagePredict, Retryable: true,
+			Message: fmt.Sprintf("the model ran for more than %v on this input", limit),
+			Hint:    "send a smaller input, or raise the request's or the worker's time limit",
+		}}
+	case d.err != nil:
+		return nil, problem(request.StagePredict, d.err)
+	}
+	return d.outputs, nil
+}
