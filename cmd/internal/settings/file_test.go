@@ -148,11 +148,13 @@ func TestExportAWSLeavesWhatIsSet(t *testing.T) {
 			map[string]string{"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret"},
 		},
 		{
-			"what is set stays", map[string]string{"AWS_REGION": "eu-west-1"},
+			"what is set stays",
+			map[string]string{"AWS_REGION": "eu-west-1"},
 			map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret"},
 		},
 		{
-			"credentials are not mixed", map[string]string{"AWS_SECRET_ACCESS_KEY": "mine"},
+			"credentials are not mixed",
+			map[string]string{"AWS_SECRET_ACCESS_KEY": "mine"},
 			map[string]string{"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
 		},
 	} {

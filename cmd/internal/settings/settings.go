@@ -45,20 +45,6 @@ const (
 	State    = "state"     // where Penstock keeps its own objects; default .penstock/ in the output's bucket
 )
 
-// Locations reads the four locations from their variables. All faults are
-// reported at once, joined, each with the name of its setting.
-func Locations(lookup Lookup) (request.Locations, error) {
-	value := func(flag string) string {
-		v, _ := lookup(Name(flag))
-		return v
-	}
-	l, err := request.ParseLocations(value(Input), value(Output), value(Failure), value(State))
-	if err != nil {
-		return request.Locations{}, err
-	}
-	return l, nil
-}
-
 // Installation is what the programs that put requests into the queue must
 // know.
 type Installation struct {
@@ -69,12 +55,15 @@ type Installation struct {
 // Read reads an installation from its variables. All faults are reported at
 // once, joined, each with the name of its setting.
 func Read(lookup Lookup) (Installation, error) {
-	queueURL, _ := lookup(Name(QueueURL))
-	locations, err := Locations(lookup)
-	if err := errors.Join(CheckQueueURL(queueURL), err); err != nil {
+	value := func(flag string) string {
+		v, _ := lookup(Name(flag))
+		return v
+	}
+	locations, err := request.ParseLocations(value(Input), value(Output), value(Failure), value(State))
+	if err := errors.Join(CheckQueueURL(value(QueueURL)), err); err != nil {
 		return Installation{}, err
 	}
-	return Installation{QueueURL: queueURL, Locations: locations}, nil
+	return Installation{QueueURL: value(QueueURL), Locations: locations}, nil
 }
 
 // CheckQueueURL reports what is not the URL of an SQS queue. A queue's name or

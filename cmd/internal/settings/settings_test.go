@@ -26,7 +26,7 @@ func TestReadReportsAllFaultsAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{`queue-url: "my-queue" is not the URL of a queue`, `input: "bucket/in"`, `output: "s3://x/out"`, `failure: ""`} {
+	for _, want := range []string{`queue-url: "my-queue" is not the URL of a queue`, `input: "bucket/in"`, `output: "s3://x/out"`, `failure: no location is given`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
