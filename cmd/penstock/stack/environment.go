@@ -1,0 +1,48 @@
+package stack
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Settings are what a client of the stack needs in its environment: Penstock's
+// own commands, and anything that uses an AWS SDK or the AWS command line.
+func (s *Stack) Settings() map[string]string {
+	return map[string]string{
+		"AWS_ACCESS_KEY_ID":     accessKey,
+		"AWS_SECRET_ACCESS_KEY": secretKey,
+		"AWS_REGION":            region,
+		"AWS_DEFAULT_REGION":    region, // what the AWS command line and boto3 read
+		"AWS_ENDPOINT_URL_S3":   s.S3,
+		"AWS_ENDPOINT_URL_SQS":  s.SQS,
+		"PENSTOCK_QUEUE_URL":    s.QueueURL,
+		"PENSTOCK_INPUT":        Input,
+		"PENSTOCK_OUTPUT":       Output,
+		"PENSTOCK_FAILURE":      Failure,
+	}
+}
+
+// environment is what a child gets: Config.Environ without all that would lead
+// it to another installation, and with the stack's settings and more. What
+// only tunes a worker (PENSTOCK_MAX_BATCH_SIZE) stays.
+func (s *Stack) environment(more map[string]string) []string {
+	set := s.Settings()
+	maps.Copy(set, more)
+	var env []string
+	for _, v := range s.config.Environ {
+		name, _, _ := strings.Cut(v, "=")
+		_, ours := set[name]
+		if !ours && !strings.HasPrefix(name, "AWS_") && !slices.Contains(otherPlaces, name) {
+			env = append(env, v)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		env = append(env, name+"="+set[name])
+	}
+	return env
+}
+
+// otherPlaces are settings that name a place, beside those that the stack
+// sets itself.
+var otherPlaces = []string{"PENSTOCK_STATE", "PENSTOCK_DEAD_LETTER_URL", "PENSTOCK_MODEL", "PENSTOCK_ADDR"}
