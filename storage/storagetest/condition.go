@@ -135,8 +135,10 @@ func conditionalDelete(ctx context.Context, h harness) error {
 	return errors.Join(wantIs("head", head, fs.ErrNotExist), again)
 }
 
+// replaceOrDelete takes many rounds, for a server that checks and deletes in
+// two steps is lucky in most.
 func replaceOrDelete(ctx context.Context, h harness) error {
-	for round := range 10 {
+	for round := range 100 {
 		ref := h.ref(fmt.Sprint("key/", round))
 		old, err := put(ctx, h, ref.Key, "old")
 		if err != nil {
