@@ -17,15 +17,14 @@ export CGO_CFLAGS  := -g -O2 "-I$(CURDIR)/$(INCLUDE)"
 export CGO_LDFLAGS := -g -O2 "-L$(CURDIR)/lib" -Wl,-rpath,$$ORIGIN/../lib
 WITH_LIB := LD_LIBRARY_PATH="$(CURDIR)/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-# With Go's own resolver and user lookup the worker compiles the same net package
-# as the pure Go binaries, and so shares all that was compiled on top of it.
-export GO_TAGS := netgo,osusergo
-
+# Go's own resolver and user lookup in every binary: the worker then behaves like
+# the pure Go ones and shares with them all that is compiled on top of package net.
+#
 # Git may refuse to speak of a checkout that another user owns, as in a container:
-# then build without its revision instead of failing.
-ifneq ($(shell git rev-parse -q --verify HEAD >/dev/null 2>&1 && echo yes),yes)
-export GOFLAGS := $(GOFLAGS) -buildvcs=false
-endif
+# build without the revision then, instead of failing.
+TAGS := netgo,osusergo
+VCS  := $(shell git rev-parse -q --verify HEAD >/dev/null 2>&1 || echo -buildvcs=false)
+export GOFLAGS := $(sort $(filter-out -tags=%,$(shell $(GO) env GOFLAGS 2>/dev/null)) -tags=$(TAGS) $(VCS))
 
 STEP := bash .ci/step
 
@@ -57,12 +56,12 @@ up: build ## S3, SQS and a worker on this machine, until Ctrl-C
 
 .PHONY: test
 test: build ## all tests of both modules
-	$(WITH_LIB) $(GO) test -tags=$(GO_TAGS) ./...
+	$(WITH_LIB) $(GO) test ./...
 	$(GO) -C cmd/local test ./...
 
 .PHONY: race
 race: build ## all tests under the race detector
-	$(WITH_LIB) $(GO) test -race -tags=$(GO_TAGS) ./...
+	$(WITH_LIB) $(GO) test -race ./...
 	$(GO) -C cmd/local test -race ./...
 
 .PHONY: lint
@@ -75,21 +74,20 @@ fuzz: need $(LIB) ## every fuzz target for FUZZTIME (10s) each
 
 .PHONY: cover
 cover: build ## which statements the tests reach: .build/cover.html
-	@$(WITH_LIB) $(GO) test -tags=$(GO_TAGS) -coverpkg=./... -coverprofile=.build/cover.out ./...
+	@$(WITH_LIB) $(GO) test -coverpkg=./... -coverprofile=.build/cover.out ./...
 	@$(GO) tool cover -html=.build/cover.out -o .build/cover.html
 	@$(GO) tool cover -func=.build/cover.out | tail -n 1
 
 .PHONY: bench
 bench: need $(LIB) ## the benchmarks that match BENCH (all)
-	@$(WITH_LIB) $(GO) test -tags=$(GO_TAGS) -run='^$$' -bench='$(BENCH)' -benchmem ./...
+	@$(WITH_LIB) $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem ./...
 
 ##@ Other
 
 .PHONY: env
 env: ## settings to run go by hand: eval "$(make env)"
-	@echo "export CGO_CFLAGS='$(CGO_CFLAGS)'"
-	@echo "export CGO_LDFLAGS='$(CGO_LDFLAGS)'"
-	@echo "export LD_LIBRARY_PATH='$(CURDIR)/lib'"
+	@printf "export %s='%s'\n" CGO_CFLAGS "$$CGO_CFLAGS" CGO_LDFLAGS "$$CGO_LDFLAGS" \
+	  GOFLAGS "$$GOFLAGS" LD_LIBRARY_PATH '$(CURDIR)/lib'
 
 .PHONY: clean
 clean: ## remove what was built; keep TensorFlow's library
@@ -115,13 +113,13 @@ bin/penstock: | need-go
 # The rest waits for bin/penstock: at the same time they would compile the same
 # packages once more.
 bin/producer: | need-go bin/penstock
-	@CGO_ENABLED=0 $(STEP) $@ $(GO) build -tags=lambda.norpc -o $@ ./cmd/producer
+	@CGO_ENABLED=0 $(STEP) $@ $(GO) build -tags=$(TAGS),lambda.norpc -o $@ ./cmd/producer
 
 bin/local: | need-go bin/penstock
 	@CGO_ENABLED=0 $(STEP) $@ $(GO) -C cmd/local build -o ../../$@ .
 
 bin/worker: | need bin/penstock $(LIB)
-	@CGO_ENABLED=1 $(STEP) $@ $(GO) build -tags=$(GO_TAGS) -o $@ ./cmd/worker
+	@CGO_ENABLED=1 $(STEP) $@ $(GO) build -o $@ ./cmd/worker
 
 $(LIB): $(FETCH)/fetch.py $(FETCH)/requirements.txt | need
 	@$(PYTHON) $(FETCH)/fetch.py --lib lib --include $(INCLUDE)
