@@ -85,8 +85,8 @@ type Config struct {
 // lose it.
 const MinVisibilityTimeout = 3 * time.Second
 
-// withDefaults fills zero values and reports all faults at once.
-func (c Config) withDefaults() (Config, error) {
+// withDefaults fills zero values.
+func (c Config) withDefaults() Config {
 	setDefault(&c.MaxBatchSize, 32)
 	setDefault(&c.Runners, 1)
 	setDefault(&c.MaxInFlight, max(64, 8*c.MaxBatchSize))
@@ -105,7 +105,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Skew == nil {
 		c.Skew = func() time.Duration { return 0 }
 	}
-	return c, c.validate()
+	return c
 }
 
 func setDefault[T comparable](v *T, d T) {
@@ -115,35 +115,47 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
+// validate reports all faults at once.
 func (c Config) validate() error {
-	var errs []error
-	require := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	require(c.Queue != nil && c.Requests != nil, "no queue is given")
-	require(c.Store != nil, "no object store is given")
-	require(len(c.Models) > 0, "no model is given")
+	f := faults{}
+	f.require(c.Queue != nil && c.Requests != nil, "no queue is given")
+	f.require(c.Store != nil, "no object store is given")
+	f.require(len(c.Models) > 0, "no model is given")
 	names := make(map[string]bool)
 	for _, m := range c.Models {
-		require(!names[m.Name()], "two models are named %q; give each a name of its own (name=URI)", m.Name())
+		f.require(!names[m.Name()], "two models are named %q; give each a name of its own (name=URI)", m.Name())
 		names[m.Name()] = true
 	}
-	errs = append(errs, c.Locations.Validate())
-	require(c.MaxBatchSize > 0, "max-batch-size is %d; it must be at least 1", c.MaxBatchSize)
-	require(c.BatchTimeout >= 0, "batch-timeout is %v; it must not be negative", c.BatchTimeout)
-	require(c.Runners > 0, "runners is %d; it must be at least 1", c.Runners)
-	require(c.MaxInFlight > 0, "max-in-flight is %d; it must be at least 1", c.MaxInFlight)
-	require(c.MemoryLimit >= 1<<20, "memory-limit is %d bytes; it must be at least 1 MiB", c.MemoryLimit)
-	require(c.MaxObjectSize > 0 && weight(c.MaxObjectSize) <= c.MemoryLimit,
+	return errors.Join(errors.Join(f...), c.Locations.Validate(), c.CheckBounds())
+}
+
+// CheckBounds reports all faults of the numbers and durations at once. New
+// does it too; it is for those who want to know before they open anything.
+func (c Config) CheckBounds() error {
+	c = c.withDefaults()
+	f := faults{}
+	f.require(c.MaxBatchSize > 0, "max-batch-size is %d; it must be at least 1", c.MaxBatchSize)
+	f.require(c.BatchTimeout >= 0, "batch-timeout is %v; it must not be negative", c.BatchTimeout)
+	f.require(c.Runners > 0, "runners is %d; it must be at least 1", c.Runners)
+	f.require(c.MaxInFlight > 0, "max-in-flight is %d; it must be at least 1", c.MaxInFlight)
+	f.require(c.MemoryLimit >= 1<<20, "memory-limit is %d bytes; it must be at least 1 MiB", c.MemoryLimit)
+	f.require(c.MaxObjectSize > 0 && weight(c.MaxObjectSize) <= c.MemoryLimit,
 		"max-object-size is %d bytes; it must be at least 1 and, with what its tensors take, fit into memory-limit (%d bytes)", c.MaxObjectSize, c.MemoryLimit)
-	require(c.VisibilityTimeout >= MinVisibilityTimeout && c.VisibilityTimeout <= queue.MaxLease,
+	f.require(c.VisibilityTimeout >= MinVisibilityTimeout && c.VisibilityTimeout <= queue.MaxLease,
 		"visibility-timeout is %v; it must be between %v and %v", c.VisibilityTimeout, MinVisibilityTimeout, queue.MaxLease)
-	require(c.MaxAttempts > 0, "max-attempts is %d; it must be at least 1", c.MaxAttempts)
-	require(c.RunTimeout > 0, "run-timeout is %v; it must be positive", c.RunTimeout)
-	require(c.DrainTimeout >= 0, "drain-timeout is %v; it must not be negative", c.DrainTimeout)
-	return errors.Join(errs...)
+	f.require(c.MaxAttempts > 0, "max-attempts is %d; it must be at least 1", c.MaxAttempts)
+	f.require(c.RunTimeout > 0, "run-timeout is %v; it must be positive", c.RunTimeout)
+	f.require(c.DrainTimeout >= 0, "drain-timeout is %v; it must not be negative", c.DrainTimeout)
+	return errors.Join(f...)
+}
+
+// faults are what is wrong with a configuration.
+type faults []error
+
+func (f *faults) require(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
 }
 
 // callLimit bounds one call to the store that is not a fetch. A write needs

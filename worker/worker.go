@@ -61,8 +61,8 @@ type Worker struct {
 
 // New makes a worker. All faults of the configuration are reported at once.
 func New(cfg Config) (*Worker, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	w := &Worker{

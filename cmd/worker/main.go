@@ -1,0 +1,127 @@
+//go:build cgo
+
+// Command worker is the long-lived consumer: it loads TensorFlow models once,
+// receives requests from an SQS queue and writes their results to S3.
+//
+// `worker -h` lists its settings. It ends on SIGTERM or SIGINT after draining;
+// a second signal ends it at once.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/penstock/penstock/worker"
+)
+
+// Exit codes.
+const (
+	exitOK       = 0
+	exitFailed   = 1 // something that a restart may cure: the supervisor should start it again
+	exitSettings = 2 // the settings, the queue or the model are wrong: a person must act
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for the process.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	// After the first signal the default is back: the second one kills.
+	defer context.AfterFunc(ctx, stop)()
+
+	code := exitOK
+	var s settings
+	cmd := &cli.Command{
+		Name:            "worker",
+		Usage:           "run TensorFlow models on the S3 objects that an SQS queue names",
+		UsageText:       "worker -queue-url URL -model URI -input s3://BUCKET/in/ -output s3://BUCKET/out/ -failure s3://BUCKET/failed/",
+		Description:     description,
+		Flags:           s.flags(),
+		HideHelpCommand: true,
+		Writer:          stdout, ErrWriter: stderr,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run's own business
+		OnUsageError:   func(_ context.Context, _ *cli.Command, err error, _ bool) error { return settingsError{err} },
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() {
+				return settingsError{fmt.Errorf("unexpected argument %q: every setting is a flag", cmd.Args().First())}
+			}
+			return serve(ctx, &s, stderr)
+		},
+	}
+	err := cmd.Run(ctx, append([]string{"worker"}, args...))
+	if err != nil {
+		code = exitFailed
+		if _, ok := errors.AsType[settingsError](err); ok {
+			code = exitSettings
+		}
+		fmt.Fprintf(stderr, "worker: %v\n", err)
+	}
+	return code
+}
+
+// settingsError is an error that a restart does not cure.
+type settingsError struct{ error }
+
+func (e settingsError) Unwrap() error { return e.error }
+
+// serve opens everything, works until ctx is done, and closes it again.
+func serve(ctx context.Context, s *settings, stderr io.Writer) error {
+	cfg, err := s.config()
+	if err != nil {
+		return settingsError{err}
+	}
+	log := newLog(s.logLevel, stderr)
+	defer func() { _ = log.Sync() }() // stderr can't always be synced
+	cfg.Log = log
+
+	health := newHealth(s.addr)
+	if err := health.listen(ctx); err != nil {
+		return settingsError{err}
+	}
+	defer health.close()
+	cfg.Metrics = health.registry
+
+	if err := connect(ctx, s, &cfg); err != nil {
+		return err
+	}
+	models, err := loadModels(ctx, s, cfg)
+	if err != nil {
+		return err
+	}
+	defer models.close()
+	cfg.Models = models.list()
+
+	w, err := worker.New(cfg)
+	if err != nil {
+		return settingsError{err}
+	}
+	health.serve(w.Ready)
+	log.Info("working", zap.String("queue", s.queueURL), zap.String("addr", health.addr()))
+	err = w.Run(ctx)
+	if errors.Is(err, worker.ErrModelHung) {
+		models.abandon() // a run is still in them
+	}
+	log.Info("ended", zap.Error(err))
+	return err
+}
+
+// newLog writes JSON lines to stderr.
+func newLog(level zapcore.Level, stderr io.Writer) *zap.Logger {
+	c := zap.NewProductionEncoderConfig()
+	c.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	c.EncodeDuration = zapcore.SecondsDurationEncoder
+	c.TimeKey = "time"
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(c), zapcore.Lock(zapcore.AddSync(stderr)), level))
+}

@@ -1,0 +1,124 @@
+//go:build cgo
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v3"
+	"go.uber.org/zap/zapcore"
+
+	shared "github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/worker"
+	"github.com/penstock/penstock/worker/model/source"
+)
+
+const description = `Every flag can be set by the environment variable named with it; the flag wins.
+AWS's own variables mean what they mean everywhere: AWS_REGION, AWS_PROFILE,
+AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL_S3 and the rest.
+
+Exit codes: 0 after draining; 1 when a restart may help; 2 when the settings,
+the queue or a model are wrong and a person must act.`
+
+// settings are the worker's flags as they were given.
+type settings struct {
+	queueURL, deadLetterURL       string
+	model, modelCache             string
+	input, output, failure, state string
+	maxBatchSize, runners         int
+	batchTimeout                  time.Duration
+	maxInFlight, maxAttempts      int
+	memoryLimit, maxObjectSize    string
+	visibilityTimeout, runTimeout time.Duration
+	drainTimeout                  time.Duration
+	addr, level                   string
+	logLevel                      zapcore.Level
+}
+
+func (s *settings) flags() []cli.Flag {
+	text := func(name, value, usage string, to *string) cli.Flag {
+		return &cli.StringFlag{Name: name, Value: value, Usage: usage, Destination: to, Sources: cli.EnvVars(shared.Name(name))}
+	}
+	number := func(name string, value int, usage string, to *int) cli.Flag {
+		return &cli.IntFlag{Name: name, Value: value, Usage: usage, Destination: to, Sources: cli.EnvVars(shared.Name(name))}
+	}
+	duration := func(name string, value time.Duration, usage string, to *time.Duration) cli.Flag {
+		return &cli.DurationFlag{Name: name, Value: value, Usage: usage, Destination: to, Sources: cli.EnvVars(shared.Name(name))}
+	}
+	return []cli.Flag{
+		text(shared.QueueURL, "", "the SQS queue to receive from", &s.queueURL),
+		text("dead-letter-url", "", "the SQS queue for messages that a person must look at (default: the redrive target of the queue)", &s.deadLetterURL),
+		text("model", "", "a SavedModel: a directory, s3://bucket/prefix/ or a .tar.gz; the highest of version folders 1/ 2/ … below it is taken; name=URI, and several with commas, for many models", &s.model),
+		text("model-cache", filepath.Join(os.TempDir(), "penstock-models"), "the directory that models from S3 and archives are kept in; on a disk that outlives the process it saves their download", &s.modelCache),
+		text(shared.Input, "", "the locations that may be read, s3://bucket[/prefix], with commas between them; a request for another is refused", &s.input),
+		text(shared.Output, "", "where results are written, s3://bucket/prefix/", &s.output),
+		text(shared.Failure, "", "where failure objects are written, s3://bucket/prefix/", &s.failure),
+		text(shared.State, "", "where Penstock keeps its own small objects (default: s3://<output bucket>/.penstock/)", &s.state),
+		number("max-batch-size", 32, "the most rows in one run of a model; larger raises throughput until the machine is busy, and latency always", &s.maxBatchSize),
+		duration("batch-timeout", 0, "how long an idle model waits for a batch to fill; 0 does not wait: batches then form while the model is busy", &s.batchTimeout),
+		number("runners", 1, "how many batches run at once; TensorFlow uses all cores within one", &s.runners),
+		number("max-in-flight", 0, "the most messages held at once; fewer than fill a batch starve the model, more hold what other workers could start (default: 8 batches, at least 64)", &s.maxInFlight),
+		text("memory-limit", "1GiB", "the bytes of inputs, tensors and results in memory at once, estimated; the model and TensorFlow's working memory come on top", &s.memoryLimit),
+		text("max-object-size", "", "the largest input; a larger one gets a failure object (default: an eighth of memory-limit)", &s.maxObjectSize),
+		duration("visibility-timeout", time.Minute, "the length of a lease: how long after a worker's death its messages come back; it is extended every third of it, so it need not cover the work", &s.visibilityTimeout),
+		number("max-attempts", 3, "how often a request is run that fails for a reason that may pass", &s.maxAttempts),
+		duration("run-timeout", 15*time.Minute, "the longest run of a model where the request sets none; a run that exceeds it ends the process, since TensorFlow can't be interrupted", &s.runTimeout),
+		duration("drain-timeout", 25*time.Second, "how long, after SIGTERM, runs under way may take to end; what has not ended then is handed back", &s.drainTimeout),
+		text("addr", "127.0.0.1:9090", "where /healthz, /readyz and /metrics are served; :9090 for all interfaces", &s.addr),
+		text("log-level", "info", "debug, info, warn or error", &s.level),
+	}
+}
+
+// config turns the settings into a worker's, without what has to be opened
+// first. All faults are reported at once.
+func (s *settings) config() (worker.Config, error) {
+	var errs []error
+	cfg := worker.Config{
+		MaxBatchSize: s.maxBatchSize, Runners: s.runners, BatchTimeout: s.batchTimeout,
+		MaxInFlight: s.maxInFlight, MaxAttempts: s.maxAttempts,
+		VisibilityTimeout: s.visibilityTimeout, RunTimeout: s.runTimeout, DrainTimeout: s.drainTimeout,
+	}
+	if s.drainTimeout == 0 {
+		cfg.DrainTimeout = time.Nanosecond // the zero value would be the default
+	}
+	var err error
+	errs = append(errs, shared.CheckQueueURL(s.queueURL))
+	cfg.Locations, err = request.ParseLocations(s.input, s.output, s.failure, s.state)
+	errs = append(errs, err)
+	_, err = source.Parse(s.model)
+	errs = append(errs, err)
+	cfg.MemoryLimit, err = size("memory-limit", s.memoryLimit)
+	errs = append(errs, err)
+	if s.maxObjectSize != "" {
+		cfg.MaxObjectSize, err = size("max-object-size", s.maxObjectSize)
+		errs = append(errs, err)
+	}
+	s.logLevel, err = zapcore.ParseLevel(s.level)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("log-level: %q is none of debug, info, warn, error", s.level))
+	}
+	// Zero is the default to worker.Config; here it was meant.
+	for name, n := range map[string]int{"max-batch-size": s.maxBatchSize, "runners": s.runners, "max-attempts": s.maxAttempts} {
+		if n == 0 {
+			errs = append(errs, fmt.Errorf("%s is 0; it must be at least 1", name))
+		}
+	}
+	errs = append(errs, cfg.CheckBounds())
+	return cfg, errors.Join(errs...)
+}
+
+// size reads a number of bytes such as 64MiB.
+func size(name, s string) (int64, error) {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n == 0 || n > math.MaxInt64/8 {
+		return 0, fmt.Errorf("%s: %q is no number of bytes; write it as 512MiB or 2GiB", name, s)
+	}
+	return int64(n), nil
+}
