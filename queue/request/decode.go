@@ -38,13 +38,16 @@ type probe struct {
 const maxWraps = 2
 
 func decode(body []byte, wraps int) ([]Request, error) {
+	if wraps > maxWraps {
+		return nil, fmt.Errorf("the message is wrapped by SNS more than %d times", maxWraps)
+	}
 	body = bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\xef\xbb\xbf"))
 	if len(body) == 0 || body[0] != '{' {
 		return nil, fmt.Errorf("the message is neither a request nor an event: it must be a JSON object, but begins with %.20q", body)
 	}
 	var p probe
 	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, fmt.Errorf("the message is neither a request nor an event: %w", err)
+		return nil, fmt.Errorf("the message is neither a request nor an event: %w", jsonFault(err))
 	}
 	switch {
 	case p.Requests != nil || p.Input != nil:
@@ -56,9 +59,6 @@ func decode(body []byte, wraps int) ([]Request, error) {
 	case p.DetailType != "":
 		return decodeEventBridge(body)
 	case p.Message != nil && (p.Type == "Notification" || p.TopicArn != ""):
-		if wraps >= maxWraps {
-			return nil, errors.New("the message is wrapped by SNS more than twice")
-		}
 		return decode([]byte(*p.Message), wraps+1)
 	case p.Type != "":
 		return nil, fmt.Errorf("the message is of SNS's type %q, not a Notification; subscribe the queue to the topic by its ARN, which needs no confirmation", p.Type)
@@ -76,7 +76,7 @@ func decodeOwn(body []byte) ([]Request, error) {
 		if json.Unmarshal(body, &v) == nil && v.Version > version {
 			return nil, versionError(v.Version)
 		}
-		return nil, fmt.Errorf("the request is not valid: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return nil, fmt.Errorf("the request is not valid: %w", jsonFault(err))
 	}
 	if e.Version != 0 && e.Version != version {
 		return nil, versionError(e.Version)
@@ -89,32 +89,41 @@ func decodeOwn(body []byte) ([]Request, error) {
 		list = []wire{e.wire}
 	}
 	if len(list) == 0 {
-		return nil, errors.New(`the message has no request: "requests" is empty`)
+		return nil, errors.New(`the message has no request: "requests" or "input" is empty`)
 	}
-	return collect(list, wire.request)
+	return collect(list, wire.requests)
 }
 
 func versionError(v int) error {
-	return fmt.Errorf("the message is of version %d; this worker reads version %d: update the worker", v, version)
+	return fmt.Errorf("the message is of version %d, and this program reads version %d: update the older of sender and reader", v, version)
 }
 
-// collect turns each element into a request: those that it can, and an error
-// that names the others by their index.
-func collect[T any](list []T, read func(T) (Request, error)) ([]Request, error) {
-	var requests []Request
+// jsonFault says an error of encoding/json in the words of the message: its
+// members and JSON's types, not Go's.
+func jsonFault(err error) error {
+	t, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case ok && t.Field == "":
+		return fmt.Errorf("it can't be a JSON %s", t.Value)
+	case ok:
+		// A member of the embedded wire is told as "wire.size".
+		return fmt.Errorf("%q can't be a JSON %s", strings.TrimPrefix(t.Field, "wire."), t.Value)
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// collect reads each element: it returns the requests of those that it can
+// read, and an error that names the others by their place.
+func collect[T any](list []T, read func(T) ([]Request, error)) ([]Request, error) {
+	var all []Request
 	var errs []error
 	for i, e := range list {
-		r, err := read(e)
-		switch {
-		case errors.Is(err, errNothing):
-		case err != nil:
-			errs = append(errs, fmt.Errorf("item %d of %d: %w", i+1, len(list), err))
-		default:
-			requests = append(requests, r)
+		requests, err := read(e)
+		all = append(all, requests...)
+		if err != nil && len(list) > 1 {
+			err = fmt.Errorf("item %d of %d: %w", i+1, len(list), err)
 		}
+		errs = append(errs, err)
 	}
-	return requests, errors.Join(errs...)
+	return all, errors.Join(errs...)
 }
-
-// errNothing says that an element is well-formed and asks for nothing.
-var errNothing = errors.New("asks for nothing")

@@ -1,6 +1,7 @@
 package request
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -13,7 +14,7 @@ type Failure struct {
 	Input       string    `json:"input"` // s3:// URI
 	Model       string    `json:"model,omitempty"`
 	Attempts    int       `json:"attempts"` // runs that counted
-	Time        time.Time `json:"time"`
+	Time        time.Time `json:"time"`     // of the verdict; written in UTC, to the millisecond
 }
 
 // Problem is what went wrong, for a person and for a program.
@@ -50,14 +51,19 @@ const (
 	CodePoison       = "Poison"            // the input ended the worker's process, more than once
 	CodeTimeout      = "Timeout"           // one run took longer than the request's time limit
 	CodeExpired      = "Expired"           // the request was older than its TTL before it could be started
+	CodeCancelled    = "Cancelled"         // its sender cancelled the request before it was started
 	CodeOutputTaken  = "OutputTaken"       // another request's result is at the output's key
 )
 
-// JSON gives the object's bytes, indented, for people open it.
+// JSON gives the object's bytes, indented, because people open it.
 func (f Failure) JSON() []byte {
-	b, err := json.MarshalIndent(f, "", "  ")
-	if err != nil { // only strings, a bool, an int and a time: it can't be
-		panic(err)
+	f.Time = f.Time.UTC().Truncate(time.Millisecond)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // it is not HTML, and "<" is easier to read than "\u003c"
+	e.SetIndent("", "  ")
+	if err := e.Encode(f); err != nil { // only a time beyond the year 9999 can't be written
+		panic(fmt.Sprintf("request: failure object: %v", err))
 	}
-	return append(b, '\n')
+	return b.Bytes()
 }

@@ -3,6 +3,7 @@ package request
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 
 	"github.com/penstock/penstock/storage"
 )
@@ -26,8 +27,9 @@ func (r Request) IdentifyUnread() Identity {
 func identify(fields ...string) Identity {
 	h := sha256.New()
 	for _, f := range fields {
-		h.Write([]byte(f))
-		h.Write([]byte{0}) // no field can hold it, so fields can't run together
+		// With its length before it, no field runs into the next: a key may
+		// hold any byte, so there is none to put between them.
+		fmt.Fprintf(h, "%d:%s", len(f), f)
 	}
 	return Identity(hex.EncodeToString(h.Sum(nil)))
 }

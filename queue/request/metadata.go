@@ -68,7 +68,7 @@ const (
 )
 
 // Provenance is what a terminal object's metadata says of it: whose it is,
-// what made it, and where the time went.
+// what made it, and where the time went (to the microsecond).
 type Provenance struct {
 	Identity     Identity
 	InferenceID  string
@@ -85,67 +85,86 @@ type Provenance struct {
 	Store   time.Duration // from the model's end to the start of this write: encoding and waiting to write
 }
 
-// Metadata writes p as the metadata of an object that will lie at self.
+// Metadata writes p as the metadata of an object that will lie at self. It is
+// printable ASCII and less than the 2 KB that S3 takes, however long the names
+// in it are.
 func (p Provenance) Metadata(self storage.Ref) map[string]string {
 	m := map[string]string{
-		metaIdentity:    string(p.Identity),
-		metaInferenceID: bounded(p.InferenceID),
-		metaSelf:        name(self),
-		metaInput:       name(p.Input),
-		metaInputETag:   p.InputETag,
-		metaAttempts:    strconv.Itoa(p.Attempts),
+		metaIdentity: string(p.Identity),
+		metaSelf:     selfName(self),
+		metaAttempts: strconv.Itoa(p.Attempts),
+		metaQueued:   millis(p.Queued),
+		metaFetch:    millis(p.Fetch),
+		metaWait:     millis(p.Wait),
+		metaPredict:  millis(p.Predict),
+		metaStore:    millis(p.Store),
 	}
-	for k, v := range map[string]string{metaInputVersion: p.Input.Version, metaModel: bounded(p.Model), metaModelVersion: p.ModelVersion} {
+	for key, v := range map[string]string{
+		metaInferenceID:  bounded(p.InferenceID, maxIDText),
+		metaInput:        inputName(p.Input),
+		metaInputETag:    bounded(p.InputETag, maxText),
+		metaInputVersion: bounded(p.Input.Version, maxText),
+		metaModel:        bounded(p.Model, maxText),
+		metaModelVersion: bounded(p.ModelVersion, maxText),
+	} {
 		if v != "" {
-			m[k] = v
+			m[key] = v
 		}
-	}
-	for k, d := range map[string]time.Duration{metaQueued: p.Queued, metaFetch: p.Fetch, metaWait: p.Wait, metaPredict: p.Predict, metaStore: p.Store} {
-		m[k] = strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 3, 64)
 	}
 	return m
 }
 
 // ParseProvenance reads the metadata of an object. ok is false when it is not
-// a terminal object of Penstock's. Input is empty where its name was too long
-// to be kept; SameInput works all the same.
+// a terminal object of Penstock's. What was too long to be kept is
+// "sha256-" and its hash; an input too long is an empty Ref, and SameInput
+// works all the same.
 func ParseProvenance(m map[string]string) (p Provenance, ok bool) {
 	p = Provenance{
 		Identity: Identity(m[metaIdentity]), InferenceID: unescape(m[metaInferenceID]),
-		InputETag: m[metaInputETag], Model: unescape(m[metaModel]), ModelVersion: m[metaModelVersion],
-		Queued: millis(m[metaQueued]), Fetch: millis(m[metaFetch]), Wait: millis(m[metaWait]),
-		Predict: millis(m[metaPredict]), Store: millis(m[metaStore]),
+		InputETag: unescape(m[metaInputETag]), Model: unescape(m[metaModel]), ModelVersion: unescape(m[metaModelVersion]),
+		Queued: parseMillis(m[metaQueued]), Fetch: parseMillis(m[metaFetch]), Wait: parseMillis(m[metaWait]),
+		Predict: parseMillis(m[metaPredict]), Store: parseMillis(m[metaStore]),
 	}
-	p.Attempts, _ = strconv.Atoi(m[metaAttempts])
+	p.Attempts, _ = strconv.Atoi(m[metaAttempts]) // what can't be read stays zero
 	p.Input, _ = storage.ParseRef(unescape(m[metaInput]))
-	p.Input.Version = m[metaInputVersion]
+	p.Input.Version = unescape(m[metaInputVersion])
 	return p, p.Identity != ""
 }
 
 // SameInput says whether a terminal object's metadata names the same input
 // object as r and the same ID, in whatever version.
 func (r Request) SameInput(metadata map[string]string) bool {
-	if metadata[metaInput] != name(r.Input) {
+	if metadata[metaInput] != inputName(r.Input) {
 		return false
 	}
-	return r.Upload() || unescape(metadata[metaInferenceID]) == r.ID
+	return r.Upload() || metadata[metaInferenceID] == bounded(r.ID, maxIDText)
 }
 
 // OwnResult says whether the object at ref is a terminal object that lies
 // where Penstock wrote it. A copy of one elsewhere is not: it may be an input.
 func OwnResult(ref storage.Ref, metadata map[string]string) bool {
-	return metadata[metaSelf] != "" && metadata[metaSelf] == name(ref)
+	return metadata[metaSelf] != "" && metadata[metaSelf] == selfName(ref)
 }
 
-// name is an object's URI without its version, escaped to ASCII, or its hash
-// where it is so long that two of them would not fit into the 2 KB that S3
-// gives an object's metadata.
-func name(ref storage.Ref) string {
-	return bounded("s3://" + ref.Bucket + "/" + ref.Key)
-}
+// The longest values, in bytes of escaped text. Together with the names and
+// the numbers they stay below the 2 KB that S3 gives an object's metadata.
+const (
+	maxInputText = 512
+	maxSelfText  = 256 // only compared, so a hash serves as well
+	maxIDText    = 256
+	maxText      = 128
+)
 
-func bounded(s string) string {
-	if e := (&url.URL{Path: s}).EscapedPath(); len(e) <= 400 {
+func inputName(ref storage.Ref) string { return bounded(uri(ref), maxInputText) }
+func selfName(ref storage.Ref) string  { return bounded(uri(ref), maxSelfText) }
+
+// uri names an object in whatever version.
+func uri(ref storage.Ref) string { return storage.Ref{Bucket: ref.Bucket, Key: ref.Key}.String() }
+
+// bounded escapes s to ASCII as a URL's path is, or gives its hash where that
+// is longer than limit.
+func bounded(s string, limit int) string {
+	if e := (&url.URL{Path: s}).EscapedPath(); len(e) <= limit {
 		return e
 	}
 	sum := sha256.Sum256([]byte(s))
@@ -159,7 +178,15 @@ func unescape(s string) string {
 	return s
 }
 
-func millis(s string) time.Duration {
-	f, _ := strconv.ParseFloat(s, 64)
-	return time.Duration(f * float64(time.Millisecond))
+// millis writes milliseconds, as the metadata's names say, to the microsecond.
+func millis(d time.Duration) string {
+	return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 3, 64)
+}
+
+func parseMillis(s string) time.Duration {
+	d, err := time.ParseDuration(s + "ms")
+	if err != nil {
+		return 0
+	}
+	return d
 }

@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,12 +37,18 @@ type Request struct {
 	// the result. Empty leaves it to the object and to the model.
 	ContentType string
 	Accept      string
+	// OutputPath puts the result of a request with an ID at
+	// <output>/requests/<OutputPath> instead (SageMaker's
+	// S3OutputPathExtension and Filename): a relative path of letters, digits
+	// and "!_.*'()-". A last part without a dot gets ".out". Empty for uploads.
+	OutputPath string
 	// Model and Signature choose what runs. Empty is the worker's only model,
 	// and the body's or the model's default signature.
 	Model     string
 	Signature string
 	// TTL is how long after Enqueued the request may still be started; 0 is no
-	// limit. A request past it gets the failure object "Expired".
+	// limit. A request past it gets the failure object "Expired". Like Timeout
+	// it is sent to the millisecond and at most MaxDuration.
 	TTL time.Duration
 	// Timeout bounds one run of the model, 0 leaves it to the worker.
 	Timeout time.Duration
@@ -51,6 +59,13 @@ type Request struct {
 
 // MaxIDBytes is the longest ID. SageMaker takes 64 characters.
 const MaxIDBytes = 256
+
+// MaxOutputPathBytes is the longest OutputPath: SageMaker's 512 characters of
+// S3OutputPathExtension, a slash and its 32 of Filename.
+const MaxOutputPathBytes = 512 + 1 + 32
+
+// MaxDuration bounds TTL and Timeout. No queue keeps a message as long.
+const MaxDuration = 400 * 24 * time.Hour
 
 // Upload says that the request came from an object that was uploaded, not from
 // a caller who gave it an ID.
@@ -65,6 +80,7 @@ type wire struct {
 	Size           int64      `json:"size,omitempty"`
 	ContentType    string     `json:"contentType,omitempty"`
 	Accept         string     `json:"accept,omitempty"`
+	OutputPath     string     `json:"outputPath,omitempty"`
 	Model          string     `json:"model,omitempty"`
 	Signature      string     `json:"signature,omitempty"`
 	TTLSeconds     float64    `json:"ttlSeconds,omitempty"`
@@ -90,25 +106,25 @@ func Encode(requests ...Request) (string, error) {
 	if len(requests) == 0 {
 		return "", errors.New("a message needs at least one request")
 	}
-	e := envelope{Version: version}
-	for i, r := range requests {
-		if err := r.Validate(); err != nil {
-			return "", fmt.Errorf("request %d: %w", i, err)
-		}
-		e.Requests = append(e.Requests, toWire(r))
-	}
 	// Only the list: an empty "input" at the top would say something else.
-	b, err := json.Marshal(struct {
+	body := struct {
 		Version  int    `json:"version"`
 		Requests []wire `json:"requests"`
-	}{version, e.Requests})
+	}{Version: version}
+	for i, r := range requests {
+		if err := r.Validate(); err != nil {
+			return "", fmt.Errorf("request %d of %d: %w", i+1, len(requests), err)
+		}
+		body.Requests = append(body.Requests, toWire(r))
+	}
+	b, err := json.Marshal(body)
 	return string(b), err
 }
 
 func toWire(r Request) wire {
 	w := wire{
 		ID: r.ID, Input: storage.Ref{Bucket: r.Input.Bucket, Key: r.Input.Key}.String(), VersionID: r.Input.Version,
-		ETag: r.ETag, Size: r.Size, ContentType: r.ContentType, Accept: r.Accept,
+		ETag: r.ETag, Size: r.Size, ContentType: r.ContentType, Accept: r.Accept, OutputPath: r.OutputPath,
 		Model: r.Model, Signature: r.Signature,
 		TTLSeconds: r.TTL.Seconds(), TimeoutSeconds: r.Timeout.Seconds(),
 	}
@@ -118,67 +134,93 @@ func toWire(r Request) wire {
 	return w
 }
 
-func (w wire) request() (Request, error) {
+func (w wire) requests() ([]Request, error) {
 	input, err := storage.ParseRef(w.Input)
 	if err != nil {
-		return Request{}, fmt.Errorf("input: %w", err)
+		return nil, fmt.Errorf("input: %w", err)
 	}
 	input.Version = w.VersionID
 	r := Request{
 		ID: w.ID, Input: input, ETag: trimETag(w.ETag), Size: w.Size,
-		ContentType: w.ContentType, Accept: w.Accept, Model: w.Model, Signature: w.Signature,
+		ContentType: w.ContentType, Accept: w.Accept, OutputPath: w.OutputPath, Model: w.Model, Signature: w.Signature,
 	}
 	if r.TTL, err = seconds("ttlSeconds", w.TTLSeconds); err != nil {
-		return Request{}, err
+		return nil, err
 	}
 	if r.Timeout, err = seconds("timeoutSeconds", w.TimeoutSeconds); err != nil {
-		return Request{}, err
+		return nil, err
 	}
 	if w.Enqueued != nil {
-		r.Enqueued = *w.Enqueued
+		r.Enqueued = w.Enqueued.UTC()
 	}
-	return r, r.Validate()
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
+	return []Request{r}, nil
 }
 
-// seconds turns a number of seconds into a duration that does not overflow.
+// seconds turns a number of seconds into a duration of whole milliseconds.
+// What is above 0 stays above 0, which would mean something else.
 func seconds(name string, n float64) (time.Duration, error) {
-	const most = 400 * 24 * 3600 // longer than any queue keeps a message
-	if n < 0 || n > most {
-		return 0, fmt.Errorf("%s is %v; it must be between 0 and %d", name, n, most)
+	switch most := MaxDuration.Seconds(); {
+	case n == 0:
+		return 0, nil
+	case n > 0 && n <= most:
+		return max(time.Duration(math.Round(n*1000)), 1) * time.Millisecond, nil
+	default:
+		return 0, fmt.Errorf("%s is %v; it must be between 0 and %.0f", name, n, most)
 	}
-	return time.Duration(n * float64(time.Second)), nil
 }
 
 // ParseTTL reads the value of the upload metadata "penstock-ttl": a number of
 // seconds, or a duration such as "90m".
 func ParseTTL(s string) (time.Duration, error) {
-	if n, err := strconv.ParseFloat(s, 64); err == nil && n == n {
-		return seconds("penstock-ttl", n)
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return 0, fmt.Errorf("%s is %.80q; it must be a number of seconds or a duration such as 90m", UploadTTL, s)
+		}
+		n = d.Seconds()
 	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return 0, fmt.Errorf("penstock-ttl is %q; it must be a number of seconds or a duration such as 90m", s)
-	}
-	return d, nil
+	return seconds(UploadTTL, n)
 }
 
-// Validate reports what makes the request one that no worker can run.
+// Validate reports what makes the request one that no worker can run, all at
+// once.
 func (r Request) Validate() error {
 	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if err := r.Input.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("input: %w", err))
+		fault("input: %w", err)
 	} else if r.Input.Key == "" {
-		errs = append(errs, fmt.Errorf("input: %s names a bucket, not an object", r.Input))
+		fault("input: %s names a bucket, not an object", r.Input)
 	}
 	if err := validateID(r.ID); err != nil {
 		errs = append(errs, err)
 	}
-	for name, v := range map[string]string{
-		"contentType": r.ContentType, "accept": r.Accept, "model": r.Model, "signature": r.Signature,
+	for _, f := range []struct{ name, value string }{
+		{"versionId", r.Input.Version}, {"etag", r.ETag}, {"contentType", r.ContentType},
+		{"accept", r.Accept}, {"model", r.Model}, {"signature", r.Signature},
 	} {
-		if len(v) > 1024 || !printable(v) {
-			errs = append(errs, fmt.Errorf("%s must be at most 1024 bytes of printable text", name))
+		if len(f.value) > 1024 || !printable(f.value) {
+			fault("%s must be at most 1024 bytes of printable text", f.name)
 		}
+	}
+	if err := r.validateOutputPath(); err != nil {
+		errs = append(errs, err)
+	}
+	if r.Size < 0 {
+		fault("size is %d bytes; it can't be negative", r.Size)
+	}
+	if r.TTL < 0 || r.TTL > MaxDuration {
+		fault("ttlSeconds is %v; it must be between 0 and %v", r.TTL, MaxDuration)
+	}
+	if r.Timeout < 0 || r.Timeout > MaxDuration {
+		fault("timeoutSeconds is %v; it must be between 0 and %v", r.Timeout, MaxDuration)
+	}
+	if y := r.Enqueued.UTC().Year(); !r.Enqueued.IsZero() && (y < 1970 || y > 9999) {
+		fault("enqueued is in the year %d", y)
 	}
 	return errors.Join(errs...)
 }
@@ -186,6 +228,24 @@ func (r Request) Validate() error {
 func validateID(id string) error {
 	if len(id) > MaxIDBytes || !printable(id) || strings.TrimSpace(id) != id {
 		return fmt.Errorf("id %.80q must be at most %d bytes of printable text without spaces around it", id, MaxIDBytes)
+	}
+	return nil
+}
+
+func (r Request) validateOutputPath() error {
+	if r.OutputPath == "" {
+		return nil
+	}
+	if r.Upload() {
+		return errors.New("outputPath is for requests with an id: an upload's result follows its key")
+	}
+	foreign := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("!_.*'()/-", c)
+	}
+	parts := strings.Split(r.OutputPath, "/")
+	if len(r.OutputPath) > MaxOutputPathBytes || strings.ContainsFunc(r.OutputPath, foreign) ||
+		slices.ContainsFunc(parts, func(p string) bool { return strings.Trim(p, ".") == "" }) {
+		return fmt.Errorf("outputPath %.80q must be a relative path of at most %d letters, digits and \"!_.*'()-\"", r.OutputPath, MaxOutputPathBytes)
 	}
 	return nil
 }
