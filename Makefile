@@ -41,7 +41,7 @@ help: ## this list
 # without it.
 .PHONY: build
 build: need ## bin/worker, bin/producer, bin/penstock and bin/local
-	@[ -e bin/worker ] || echo 'The first build takes a few minutes and fetches TensorFlow (274 MB).'
+	@[ -e $(LIB) ] || echo 'The first build fetches TensorFlow (274 MB) and takes a few minutes.'
 	@+$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j3) bin/penstock bin/producer bin/local bin/worker
 
 .PHONY: demo

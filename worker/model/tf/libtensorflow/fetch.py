@@ -7,6 +7,10 @@ unpacks the two libraries and the few headers that the Go binding needs. No
 TensorFlow for Python is installed, and any Python from 3.9 on will do.
 
     fetch.py --lib lib --include .build/include
+    fetch.py --check
+
+The second only says whether the first can work here: in a second, at the start of
+a build, instead of in the middle of it.
 
 Running it again costs nothing. An interrupted run leaves nothing half done:
 everything is unpacked aside and renamed into place, the libraries last.
@@ -68,13 +72,18 @@ class Problem(Exception):
 
 def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    args.add_argument("--lib", type=pathlib.Path, required=True, help="folder for the libraries")
-    args.add_argument("--include", type=pathlib.Path, required=True, help="folder for the headers")
+    args.add_argument("--lib", type=pathlib.Path, default="lib", help="folder for the libraries (%(default)s)")
+    args.add_argument("--include", type=pathlib.Path, default=".build/include", help="folder for the headers (%(default)s)")
+    args.add_argument("--check", action="store_true", help="only check that this machine has what it takes")
     args = args.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders go
     try:
-        fetch(args.lib.absolute(), args.include.absolute())
+        if args.check:
+            check_platform()
+            find_pip()
+        else:
+            fetch(args.lib.absolute(), args.include.absolute())
     except Problem as err:
         sys.exit(f"{CLEAR}libtensorflow: {err}")
     except OSError as err:
@@ -134,7 +143,7 @@ def check_platform():
         libc = None
     found = re.match(r"glibc (\d+)\.(\d+)", libc or "")
     if not found or (int(found[1]), int(found[2])) < (2, 27):
-        raise Problem(f"TensorFlow's library needs glibc 2.27 or newer, this system has {libc or 'another C library'}: use Debian 10, Ubuntu 18.04, RHEL 9 or newer")
+        raise Problem(f"TensorFlow's library needs glibc 2.27 or newer, this system has {libc or 'another C library'}: use Debian 10, Ubuntu 18.04, RHEL 8 or newer")
 
 
 def find_pip():
