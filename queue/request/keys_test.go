@@ -136,8 +136,15 @@ func layouts(t testing.TB) []request.Locations {
 // lies at, below or above the other's, and all keys are such as S3 takes.
 func FuzzKeys(f *testing.F) {
 	for _, s := range [][2]string{
-		{"in/a", "in/a/b"}, {"in/a.out/b", "in/a.out~/b"}, {"in/requests/x", "x"}, {"requests/x", "other/x"},
-		{"in/.penstock/requests/x", "y"}, {"a/x", "b/x"}, {"in/日本", "in/\xff"}, {"in/a-error", "in/a"}, {"in/", "in//"},
+		{"in/a", "in/a/b"},
+		{"in/a.out/b", "in/a.out~/b"},
+		{"in/requests/x", "x"},
+		{"requests/x", "other/x"},
+		{"in/.penstock/requests/x", "y"},
+		{"a/x", "b/x"},
+		{"in/日本", "in/\xff"},
+		{"in/a-error", "in/a"},
+		{"in/", "in//"},
 	} {
 		for layout := range uint8(4) {
 			f.Add(s[0], s[1], "id", s[0], uint8(1), layout)

@@ -200,8 +200,12 @@ func (r Request) Validate() error {
 		errs = append(errs, err)
 	}
 	for _, f := range []struct{ name, value string }{
-		{"versionId", r.Input.Version}, {"etag", r.ETag}, {"contentType", r.ContentType},
-		{"accept", r.Accept}, {"model", r.Model}, {"signature", r.Signature},
+		{"versionId", r.Input.Version},
+		{"etag", r.ETag},
+		{"contentType", r.ContentType},
+		{"accept", r.Accept},
+		{"model", r.Model},
+		{"signature", r.Signature},
 	} {
 		if len(f.value) > 1024 || !printable(f.value) {
 			fault("%s must be at most 1024 bytes of printable text", f.name)
