@@ -81,6 +81,10 @@ func serve(ctx context.Context, s settings, stdin io.Reader, stdout io.Writer, l
 		return err
 	}
 	defer func() { err = errors.Join(err, q.close()) }()
+	onEvent, err := newProducer(s, os.LookupEnv, q.url(), q.first(s), log)
+	if err != nil {
+		return err
+	}
 	g, err := gateway.Open(ctx, gateway.Config{
 		Dir:       filepath.Join(s.state, "s3"),
 		Addr:      s.s3Addr,
@@ -88,7 +92,7 @@ func serve(ctx context.Context, s settings, stdin io.Reader, stdout io.Writer, l
 		SecretKey: s.secretKey,
 		Region:    s.region,
 		Buckets:   s.buckets,
-		OnEvent:   onEvent(log),
+		OnEvent:   onEvent,
 		Logger:    log,
 	})
 	if err != nil {
@@ -128,14 +132,6 @@ func ended(r io.Reader) <-chan struct{} {
 		_, _ = io.Copy(io.Discard, r) // an error is an end as well
 	}()
 	return done
-}
-
-// onEvent is what happens with every S3 event document.
-func onEvent(log *zap.Logger) func(context.Context, []byte) error {
-	return func(_ context.Context, body []byte) error {
-		log.Debug("S3 event", zap.ByteString("event", body))
-		return nil
-	}
 }
 
 // queues is the SQS endpoint.
@@ -178,6 +174,14 @@ func startQueues(s settings, log *zap.Logger) (*queues, error) {
 	}
 	go func() { q.failed <- q.server.Serve(l) }()
 	return q, nil
+}
+
+// first is the URL of the first queue that was asked for: the producer's.
+func (q *queues) first(s settings) string {
+	if len(s.queues) == 0 {
+		return ""
+	}
+	return q.urls[s.queues[0]]
 }
 
 func (q *queues) url() string { return "http://" + q.listener.Addr().String() }
