@@ -70,7 +70,7 @@ func roundTrip(ctx context.Context, h harness, key string) error {
 		return err
 	}
 	if info.Ref.Key != key || info.ETag != wrote.ETag || info.Metadata["a"] != "b" {
-		return fmt.Errorf("Head says %+v", info)
+		return fmt.Errorf("head says %+v", info)
 	}
 	if err := errors.Join(
 		wantBody(ctx, h, ref, body),

@@ -69,9 +69,9 @@ func comesBack(ctx context.Context, h harness) error {
 	delete(opts.Metadata, "Penstock-ID")
 	var errs []error
 	if wrote.ETag == "" || strings.Contains(wrote.ETag, `"`) || wrote.Size != 2 || wrote.Ref.Key != ref.Key {
-		errs = append(errs, fmt.Errorf("Put says %+v", wrote))
+		errs = append(errs, fmt.Errorf("put says %+v", wrote))
 	}
-	for step, info := range map[string]storage.Info{"Head": head, "Get": got} {
+	for step, info := range map[string]storage.Info{"head": head, "get": got} {
 		if info.Ref.Bucket != ref.Bucket || info.Ref.Key != ref.Key || info.Size != 2 || info.ETag != wrote.ETag ||
 			info.ContentType != opts.ContentType || info.ContentEncoding != opts.ContentEncoding {
 			errs = append(errs, fmt.Errorf("%s says %+v", step, info))
@@ -102,7 +102,7 @@ func keepsGzip(ctx context.Context, h harness) error {
 	}
 	info, err := h.Head(ctx, ref)
 	if err == nil && (info.ContentEncoding != "gzip" || info.Size != int64(packed.Len())) {
-		err = fmt.Errorf("Head says %+v, want gzip and %d bytes", info, packed.Len())
+		err = fmt.Errorf("head says %+v, want gzip and %d bytes", info, packed.Len())
 	}
 	return err
 }
@@ -117,7 +117,7 @@ func emptyObject(ctx context.Context, h harness) error {
 		return err
 	}
 	if info.Size != 0 || info.ETag == "" {
-		return fmt.Errorf("Head says %+v", info)
+		return fmt.Errorf("head says %+v", info)
 	}
 	if err := wantBody(ctx, h, ref, ""); err != nil {
 		return err
@@ -151,7 +151,7 @@ func overwrite(ctx context.Context, h harness) error {
 		return err
 	}
 	if info.ETag == old.ETag || info.Size != 5 || !maps.Equal(info.Metadata, map[string]string{"b": "3"}) {
-		return fmt.Errorf("Head says %+v", info)
+		return fmt.Errorf("head says %+v", info)
 	}
 	return wantBody(ctx, h, ref, "newer")
 }

@@ -39,7 +39,7 @@ func overwrittenVersion(ctx context.Context, h harness) error {
 		return err
 	}
 	if old.Ref != first.Ref || old.ETag != first.ETag {
-		return fmt.Errorf("Head of the old version says %+v, want %v with ETag %q", old, first.Ref, first.ETag)
+		return fmt.Errorf("head of the old version says %+v, want %v with ETag %q", old, first.Ref, first.ETag)
 	}
 	return errors.Join(
 		wantBody(ctx, h, first.Ref, "first"),
