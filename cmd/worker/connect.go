@@ -20,7 +20,7 @@ import (
 // connect opens the queue and the object store, and checks that the queue is
 // as the worker needs it.
 func connect(ctx context.Context, s *settings, cfg *worker.Config) error {
-	c, err := clients.Open(ctx)
+	c, err := clients.Open(ctx, clients.Options{MaxConnections: cfg.MaxInFlight, Logger: cfg.Log})
 	if err != nil {
 		return settingsError{err}
 	}

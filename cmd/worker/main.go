@@ -61,6 +61,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		},
 	}
 	err := cmd.Run(ctx, append([]string{"worker"}, args...))
+	if ctx.Err() != nil && !errors.Is(err, worker.ErrModelHung) {
+		return exitOK // what did not come up was told to go
+	}
 	if err != nil {
 		code = exitFailed
 		if _, ok := errors.AsType[settingsError](err); ok {
