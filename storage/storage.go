@@ -92,7 +92,9 @@ type Reader interface {
 // Writer writes objects. All methods may be called concurrently.
 //
 // A call whose reply was lost may have taken effect: an error that is none of
-// the contract's says nothing about the store's state. Callers look (Head).
+// the contract's says nothing about the store's state. And where such a call
+// was retried below, a conditional one may have met its own effect: it is
+// ErrPrecondition though it was this call that wrote. Callers look (Head).
 type Writer interface {
 	// Put writes a whole object at once; no reader ever sees a part of it. It
 	// retains body only until it returns, and returns the new object's Info

@@ -14,6 +14,12 @@
 // that it reads. For a server that can't bear them set the SDK's own variable
 // AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
 //
+// # Retries
+//
+// The SDK retries a write whose reply was lost. If the first attempt took
+// effect, a conditional one then meets its own object, and ErrPrecondition is
+// all that the caller hears: compare what is there before giving up.
+//
 // # Reading
 //
 // The SDK retries a call until the reply begins. An error amid a body is the

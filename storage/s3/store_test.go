@@ -194,6 +194,23 @@ func TestThrottledCallsAreTriedAgain(t *testing.T) {
 	}
 }
 
+func TestPutMayMeetItsOwnObjectAfterALostReply(t *testing.T) {
+	written := false
+	s := open(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		if written {
+			refuse(w, r, http.StatusPreconditionFailed, "PreconditionFailed")
+			return
+		}
+		written = true
+		panic(http.ErrAbortHandler) // the reply is lost
+	})
+	_, err := s.Put(t.Context(), ref, []byte("x"), storage.PutOptions{IfNoneMatch: true})
+	if !errors.Is(err, storage.ErrPrecondition) {
+		t.Errorf("put gave %v, want ErrPrecondition, as the contract warns", err)
+	}
+}
+
 func TestPutSendsConditionsAndMetadata(t *testing.T) {
 	var got http.Header
 	s := open(t, func(w http.ResponseWriter, r *http.Request) {
