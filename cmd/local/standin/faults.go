@@ -45,7 +45,8 @@ type Fault struct {
 	Action string `json:"action,omitempty"`
 	// Queue is the name of the queue that it strikes. Empty: any.
 	Queue string `json:"queue,omitempty"`
-	// After is how many such calls pass unharmed first.
+	// After is how many such calls pass unharmed first. Calls that a fault
+	// earlier in the list strikes don't count.
 	After int `json:"after,omitempty"`
 	// Count is how many are struck then. 0 is one; below 0 is all.
 	Count int `json:"count,omitempty"`

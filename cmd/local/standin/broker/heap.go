@@ -24,12 +24,6 @@ func (h *heap[T]) push(n T) {
 	h.up(len(h.nodes) - 1)
 }
 
-func (h *heap[T]) pop() T {
-	n := h.nodes[0]
-	h.remove(n)
-	return n
-}
-
 // remove takes n out; n must be in h.
 func (h *heap[T]) remove(n T) {
 	i, last := *n.place(), len(h.nodes)-1

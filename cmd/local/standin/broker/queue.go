@@ -240,7 +240,8 @@ func (q *queue) wait() chan struct{} {
 	return w
 }
 
-// leave ends a wait. A wake-up that it may have swallowed goes to another.
+// leave ends a wait, nil for one that was woken. A wake-up that it may have
+// swallowed goes to another.
 func (q *queue) leave(w chan struct{}) {
 	q.waiters = slices.DeleteFunc(q.waiters, func(o chan struct{}) bool { return o == w })
 	if q.ready.len() > 0 || q.turns.len() > 0 {

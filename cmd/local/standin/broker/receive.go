@@ -68,6 +68,7 @@ func (b *Broker) Receive(ctx context.Context, queue string, o ReceiveOptions) ([
 		}
 		rest := wait - now.Sub(start)
 		if rest <= 0 || ctx.Err() != nil || b.endPolls {
+			q.leave(nil) // it may have been woken for a message that it does not take
 			return b.hand(nil, nil)
 		}
 		w := q.wait()
