@@ -122,7 +122,7 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 		select {
 		case window <- struct{}{}:
 		case <-ctx.Done():
-			continue
+			continue // ends the loop
 		}
 		part := w.slice(from, min(from+most, w.rows))
 		out := make(chan piece, 1)
@@ -149,8 +149,9 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 		all.predict += p.predict
 		outputs = append(outputs, p.outputs)
 	}
-	if withdrawn = cmp.Or(withdrawn, ctx.Err()); withdrawn != nil {
-		return done{}, cmp.Or(context.Cause(pending), context.Cause(held), withdrawn)
+	// Done is done: what was withdrawn after the last piece had begun came late.
+	if withdrawn != nil || int64(len(pieces))*most < w.rows {
+		return done{}, cmp.Or(context.Cause(pending), context.Cause(held), withdrawn, ctx.Err())
 	}
 	all.outputs, all.err = model.Concat(outputs)
 	return all, nil
@@ -400,6 +401,28 @@ func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor, limit time.Dura
 		b.hung()
 		return nil, fmt.Errorf("%w of %v", errOverrun, limit)
 	}
+}
+
+// wait awaits the end of all runs, and says which of them is still under way
+// all the same: one that has overrun, or one that outlasts ctx.
+func (b *batcher) wait(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		b.runners.Wait()
+		close(idle)
+	}()
+	left := error(nil)
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		left = ErrRunLeft
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return ErrModelHung
+	}
+	return left
 }
 
 // shapeOf gives what the tensors' shapes have to share with others' to be in

@@ -34,6 +34,11 @@ var (
 // limit. It can't be stopped: the process must end, and be started anew.
 var ErrModelHung = errors.New("a run of the model exceeded its time limit and can't be stopped; the process must be restarted")
 
+// ErrRunLeft is returned by Run when a run of the model was still under way
+// after the drain timeout. Its requests were handed back, but it can't be
+// stopped: the models are not to be closed before the process ends.
+var ErrRunLeft = errors.New("a run of the model was still under way when the drain timeout was over")
+
 // Worker consumes one queue. Make it with New.
 type Worker struct {
 	cfg       Config
@@ -91,8 +96,9 @@ func New(cfg Config) (*Worker, error) {
 // Run works until ctx is done, then drains: it receives nothing more, hands
 // back at once what has not started, and waits for what has, at most for the
 // drain timeout; what is still running then is handed back too. It returns
-// when everything that it started has ended: nil, or ErrModelHung. It is
-// called once.
+// when everything that it started has ended, but for a run of the model that
+// can't be stopped: then it returns ErrModelHung or ErrRunLeft. It is called
+// once.
 func (w *Worker) Run(ctx context.Context) error {
 	work, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abandon(nil)
@@ -102,6 +108,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	keeping, stopKeeping := context.WithCancel(work)
 	var keeper sync.WaitGroup
 	keeper.Go(func() { w.leases.run(keeping) })
+	keeper.Go(func() { // the time counts from the signal, not from the end of the last poll
+		<-w.draining.Done()
+		if sleep(keeping, w.cfg.DrainTimeout) {
+			abandon(errDrainTimeout)
+		}
+	})
 	defer keeper.Wait()
 	defer stopKeeping()
 
@@ -110,16 +122,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.receive(&messages)
 	}
 
-	why := context.Cause(w.draining)
-	w.log.Info("draining", zap.NamedError("because", why), zap.Duration("timeout", w.cfg.DrainTimeout))
-	timeout := time.AfterFunc(w.cfg.DrainTimeout, func() { abandon(errDrainTimeout) })
-	defer timeout.Stop()
+	w.log.Info("draining", zap.NamedError("because", context.Cause(w.draining)), zap.Duration("timeout", w.cfg.DrainTimeout))
 	messages.Wait()
-	if errors.Is(why, ErrModelHung) {
-		return ErrModelHung
-	}
-	w.batcher.runners.Wait()
-	return nil
+	return w.batcher.wait(work)
 }
 
 // receive takes capacity, then messages, and starts each on its way. It
@@ -155,6 +160,7 @@ func (w *Worker) receive(messages *sync.WaitGroup) {
 		l := w.leases.hold(w.work, m, asked)
 		messages.Go(func() {
 			defer w.slots.Release(1)
+			defer l.cancel(nil) // or the worker's context would remember every message
 			w.handle(m, l)
 		})
 	}

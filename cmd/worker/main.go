@@ -113,7 +113,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) error {
 	health.serve(w.Ready)
 	log.Info("working", zap.String("queue", s.queueURL), zap.String("addr", health.addr()))
 	err = w.Run(ctx)
-	if errors.Is(err, worker.ErrModelHung) {
+	if err != nil {
 		models.abandon() // a run is still in them
 	}
 	log.Info("ended", zap.Error(err))
