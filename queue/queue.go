@@ -47,7 +47,9 @@ type Message struct {
 type Receiver interface {
 	// Receive waits up to wait for at least one message and returns at most
 	// max of them (1 to MaxBatch), each invisible to others for visibility.
-	// No message in that time is an empty slice and no error.
+	// No message in that time is an empty slice and no error. Queues count in
+	// whole seconds: times are rounded up, visibility to at least one second
+	// and at most MaxLease; a wait may be cut to 20 seconds.
 	//
 	// Cancelling ctx may strand messages that the queue was about to hand
 	// over until their visibility ends. So a Receive under way is best left
@@ -78,8 +80,9 @@ type Outgoing struct {
 type Sender interface {
 	// Send sends any number of messages in as few calls as the queue's limits
 	// on count and size allow. The result has one entry a message: nil means
-	// the queue has it. An error may be a lost reply: the message can be there
-	// all the same, so receivers must bear duplicates.
+	// the queue has it, ErrInvalid that it can never be sent as it is. Any
+	// other error may be a lost reply: the message can be there all the same,
+	// so receivers must bear duplicates.
 	Send(ctx context.Context, messages ...Outgoing) []error
 }
 
