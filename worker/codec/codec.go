@@ -5,6 +5,40 @@
 // It is written for input that nobody vetted: whatever the bytes are, the
 // answer is tensors or an *Error that tells their author what is wrong with
 // them. It never panics and never takes memory out of proportion to the input.
+//
+// # Inputs
+//
+// What an input is follows from its content type; where that is missing or
+// generic (application/octet-stream, S3's binary/octet-stream), from the
+// extension of its name; failing that, from its first bytes.
+//
+// TensorFlow Serving's predict JSON, row format {"instances": [...]} and column
+// format {"inputs": ...}, as TensorFlow Serving reads it, with these choices:
+//
+//   - Whole numbers for an integer input carry no fraction or exponent (1.0 is
+//     refused) and fit the type.
+//   - Numbers for a float input are rounded correctly. One too large for the
+//     type (1e39 for float32) is refused, and so is a whole number that the
+//     type can't hold exactly (16777217 for float32): it is likely to be an id.
+//   - NaN, Infinity and -Infinity, and Inf for short, are numbers of a float
+//     input, though JSON has no such words.
+//   - A string must be valid UTF-8 and have no unpaired surrogates; other bytes
+//     travel as {"b64": "..."}.
+//   - A key may appear once in an object. A byte order mark in front is
+//     skipped. Nesting ends at 64 levels.
+//
+// NumPy's .npy, for signatures with one input: any element order and byte
+// order; a type that widens to the input's without loss (uint8 to float32) is
+// widened, any other is refused. An array of one dimension less than the input
+// is one row.
+//
+// PNG and JPEG, for models whose penstock.json has an "image" section.
+//
+// # Results
+//
+// TensorFlow Serving's JSON, or .npy where Accept asks for it. A string that
+// isn't valid UTF-8 is written as {"b64": "..."}, as all strings of an output
+// whose name ends in "_bytes" are.
 package codec
 
 import (
@@ -63,12 +97,29 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 // The tensors may share memory with body. An error that is an *Error is the
 // input's fault; a *model.Error comes from decoding an image.
 func Decode(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
-	return nil, &Error{Code: CodeUnsupportedType, Message: "no decoder yet"}
+	f, err := formatOf(body, src)
+	if err != nil {
+		return nil, err
+	}
+	return f.decode(ctx, body, src, m)
 }
 
 // Encode writes the outputs that the model gave for in, in the best format
 // that accept (an HTTP Accept header; empty means the default) allows. outputs
-// has one tensor for each of in.Signature.Outputs, in order.
+// has one tensor for each of in.Signature.Outputs, in order. The error is an
+// *Error.
 func Encode(in *Input, outputs []model.Tensor, m model.Model, accept string) (body []byte, contentType string, err error) {
-	return nil, "", &Error{Code: CodeNotAcceptable, Message: "no encoder yet"}
+	if err := checkOutputs(in.Signature, outputs); err != nil {
+		return nil, "", err
+	}
+	r := &result{in: in, outputs: outputs, config: m.Config()}
+	e, err := negotiate(accept, r)
+	if err != nil {
+		return nil, "", err
+	}
+	body, err = e.encode(r)
+	if err != nil {
+		return nil, "", err
+	}
+	return body, e.mediaType, nil
 }

@@ -1,0 +1,131 @@
+package codec
+
+import (
+	"fmt"
+	"mime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// result is what Encode is to write.
+type result struct {
+	in      *Input
+	outputs []model.Tensor
+	config  *model.Config
+	raw     bool // labels are not wanted
+}
+
+// encoding is one form of a result.
+type encoding struct {
+	mediaType string
+	refuses   func(r *result) string // why r can't be written so; empty when it can
+	encode    func(r *result) ([]byte, error)
+}
+
+// encodings is all that Encode writes, the default first.
+var encodings = []*encoding{
+	{mediaType: "application/json", refuses: func(*result) string { return "" }, encode: encodeJSON},
+	{mediaType: "application/x-npy", refuses: refusesNPY, encode: encodeNPY},
+}
+
+// accepted is one media range of an Accept header.
+type accepted struct {
+	mediaRange string // "application/json", "application/*" or "*/*"
+	q          float64
+	raw        bool // carries Penstock's own parameter raw=true
+}
+
+// parseAccept reads an Accept header, best range first. What is not of the
+// header's grammar is passed over.
+func parseAccept(accept string) []accepted {
+	var ranges []accepted
+	for part := range strings.SplitSeq(accept, ",") {
+		mediaRange, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		a := accepted{mediaRange: mediaRange, q: 1, raw: strings.EqualFold(params["raw"], "true")}
+		if q, ok := params["q"]; ok {
+			if a.q, err = strconv.ParseFloat(q, 64); err != nil {
+				continue
+			}
+		}
+		ranges = append(ranges, a)
+	}
+	slices.SortStableFunc(ranges, func(a, b accepted) int {
+		switch {
+		case a.q > b.q:
+			return -1
+		case a.q < b.q:
+			return 1
+		}
+		return 0
+	})
+	return ranges
+}
+
+func (a accepted) matches(mediaType string) bool {
+	family, _, _ := strings.Cut(mediaType, "/")
+	switch a.mediaRange {
+	case mediaType, family + "/*", "*/*", "*":
+		return true
+	}
+	return false
+}
+
+// negotiate picks the encoding that accept likes best of those that can write r.
+func negotiate(accept string, r *result) (*encoding, error) {
+	if strings.TrimSpace(accept) == "" {
+		return encodings[0], nil
+	}
+	ranges := parseAccept(accept)
+	var reasons []string
+	for _, a := range ranges {
+		for _, e := range encodings {
+			ruledOut := func(a accepted) bool { return a.q <= 0 && a.mediaRange == e.mediaType }
+			if a.q <= 0 || !a.matches(e.mediaType) || slices.ContainsFunc(ranges, ruledOut) {
+				continue
+			}
+			if why := e.refuses(r); why != "" {
+				reasons = append(reasons, fmt.Sprintf("; %s can't hold this result: %s", e.mediaType, why))
+				continue
+			}
+			r.raw = a.raw
+			return e, nil
+		}
+	}
+	names := make([]string, len(encodings))
+	for i, e := range encodings {
+		names[i] = e.mediaType
+	}
+	return nil, &Error{
+		Code:    CodeNotAcceptable,
+		Message: fmt.Sprintf("no result can be written as %q; there are: %s%s", accept, strings.Join(names, ", "), strings.Join(reasons, "")),
+		Hint:    "ask for application/json, or leave Accept out",
+	}
+}
+
+// checkOutputs refuses tensors that contradict themselves, so that the writers
+// need not look.
+func checkOutputs(sig *model.Signature, outputs []model.Tensor) error {
+	if len(outputs) != len(sig.Outputs) || len(outputs) == 0 {
+		return badOutput("signature %q has %d outputs, but the model gave %d tensors", sig.Name, len(sig.Outputs), len(outputs))
+	}
+	for i, t := range outputs {
+		n, there := model.Elements(t.Shape), int64(len(t.Bytes))
+		if size := t.DType.Size(); size > 0 {
+			there = int64(len(t.Data) / size)
+		}
+		if !t.DType.Known() || slices.ContainsFunc(t.Shape, func(d int64) bool { return d < 0 }) || n != there {
+			return badOutput("output %q is a %v tensor of shape %v with %d elements", sig.Outputs[i].Name, t.DType, t.Shape, there)
+		}
+	}
+	return nil
+}
+
+func badOutput(format string, args ...any) *Error {
+	return &Error{Code: CodeBadOutput, Message: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,138 @@
+package codec
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"mime"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// format is one kind of input.
+type format struct {
+	name       string   // as messages call it
+	mediaTypes []string // the first is the one to recommend
+	extensions []string // lower case, with the dot
+	sniff      func(body []byte) bool
+	decode     func(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error)
+}
+
+// formats is all that Decode takes.
+var formats = []*format{
+	{
+		name:       "JSON",
+		mediaTypes: []string{"application/json", "text/json"},
+		extensions: []string{".json"},
+		sniff:      sniffJSON,
+		decode:     decodeJSON,
+	},
+	{
+		name:       "NPY",
+		mediaTypes: []string{"application/x-npy"},
+		extensions: []string{".npy"},
+		sniff:      func(b []byte) bool { return bytes.HasPrefix(b, []byte(npyMagic)) },
+		decode:     decodeNPY,
+	},
+	{
+		name:       "image",
+		mediaTypes: []string{"image/png", "image/jpeg", "image/jpg"},
+		extensions: []string{".png", ".jpg", ".jpeg"},
+		sniff:      func(b []byte) bool { return imageKind(b) != "" },
+		decode:     decodeImage,
+	},
+}
+
+// genericTypes say nothing about the content: S3 and HTTP clients put them
+// where the uploader said nothing. curl -d is one such client, and the way
+// TensorFlow Serving's own documentation posts JSON.
+var genericTypes = []string{
+	"", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded",
+}
+
+// takes lists the content types that can be decoded.
+func takes() string {
+	var all []string
+	for _, f := range formats {
+		all = append(all, f.mediaTypes...)
+	}
+	return strings.Join(all, ", ")
+}
+
+// formatOf says what body is: by its content type, else by its name, else by
+// its first bytes.
+func formatOf(body []byte, src Source) (*format, error) {
+	if len(body) == 0 {
+		return nil, &Error{Code: CodeEmpty, Message: "the input has no bytes"}
+	}
+	looks := sniffed(body)
+	f, clue, err := declared(src)
+	switch {
+	case err != nil:
+		return nil, err
+	case f != nil && !f.sniff(body) && looks != nil:
+		return nil, &Error{
+			Code:    CodeMalformed,
+			Message: fmt.Sprintf("the %s says %s, but the content begins like %s", clue, f.name, looks.name),
+			Hint:    fmt.Sprintf("upload it with the content type %s", looks.mediaTypes[0]),
+		}
+	case f != nil:
+		return f, nil
+	case looks != nil:
+		return looks, nil
+	}
+	return nil, &Error{
+		Code:    CodeUnsupportedType,
+		Message: fmt.Sprintf("content type %q, key %q and the first bytes %.16q name no format that can be decoded: %s", src.ContentType, src.Name, body[:min(len(body), 16)], takes()),
+		Hint:    "set the object's content type to what it is",
+	}
+}
+
+// declared is the format that the content type names, else the extension, and
+// which of the two it was. It is nil when neither says anything, and an error
+// when the content type names something else.
+func declared(src Source) (f *format, clue string, err error) {
+	mediaType := mediaTypeOf(src.ContentType)
+	for _, f := range formats {
+		if slices.Contains(f.mediaTypes, mediaType) {
+			return f, fmt.Sprintf("content type %q", src.ContentType), nil
+		}
+	}
+	if !slices.Contains(genericTypes, mediaType) {
+		return nil, "", &Error{
+			Code:    CodeUnsupportedType,
+			Message: fmt.Sprintf("content type %q is not one that can be decoded: %s", src.ContentType, takes()),
+			Hint:    "if the content is one of these, set the object's content type to it",
+		}
+	}
+	extension := strings.ToLower(path.Ext(src.Name))
+	for _, f := range formats {
+		if slices.Contains(f.extensions, extension) {
+			return f, fmt.Sprintf("extension of %q", src.Name), nil
+		}
+	}
+	return nil, "", nil
+}
+
+// mediaTypeOf drops the parameters of a content type. Broken parameters do no
+// harm: nothing here depends on them.
+func mediaTypeOf(contentType string) string {
+	if mediaType, _, err := mime.ParseMediaType(contentType); err == nil {
+		return mediaType
+	}
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(mediaType))
+}
+
+// sniffed is the format that body begins like, or nil.
+func sniffed(body []byte) *format {
+	for _, f := range formats {
+		if f.sniff(body) {
+			return f
+		}
+	}
+	return nil
+}

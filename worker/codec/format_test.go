@@ -1,0 +1,103 @@
+package codec
+
+import (
+	"bytes"
+	"image"
+	"image/png"
+	"testing"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// Every kind of input that vouches for floats, by the format's name.
+func oneOfEach(t *testing.T) map[string][]byte {
+	t.Helper()
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, image.NewGray(image.Rect(0, 0, 2, 2))); err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		"JSON":  []byte(` {"instances": [[[[1], [2]], [[3], [4]]]]}`),
+		"NPY":   npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
+		"image": picture.Bytes(),
+	}
+}
+
+func appendFloats(v ...float32) []byte { return tensor(v).Data }
+
+func TestFormatFollowsFromTypeThenNameThenContent(t *testing.T) {
+	bodies := oneOfEach(t)
+	for _, c := range []struct{ contentType, name, content string }{
+		{"application/json", "", "JSON"},
+		{"Application/JSON; charset=utf-8", "in/a.npy", "JSON"},
+		{"application/json; charset=", "", "JSON"},
+		{"text/json", "", "JSON"},
+		{"application/x-npy", "a.json", "NPY"},
+		{"image/png", "", "image"},
+		{"image/jpeg", "", "image"}, // a PNG none the less: images are told apart by content
+		{"", "a/b.json", "JSON"},
+		{"binary/octet-stream", "a/b.JSON", "JSON"},
+		{"application/octet-stream", "a/b.npy", "NPY"},
+		{"", "a/b.PNG", "image"},
+		{"", "", "JSON"},
+		{"application/x-www-form-urlencoded", "", "JSON"},
+		{"binary/octet-stream", "upload.bin", "NPY"},
+		{"application/octet-stream", "upload", "image"},
+		{"", "requests/0b2f.csv", "JSON"}, // no format of that extension: the content decides
+	} {
+		f, err := formatOf(bodies[c.content], Source{ContentType: c.contentType, Name: c.name})
+		if err != nil || f.name != c.content {
+			t.Errorf("%s as %q, %q: got %+v, %v", c.content, c.contentType, c.name, f, err)
+		}
+	}
+}
+
+func TestEveryFormatDecodes(t *testing.T) {
+	want := tensor([]float32{1, 2, 3, 4}, 1, 2, 2, 1)
+	m := newModel(info("x", model.Float32, -1, 2, 2, 1))
+	m.config.Image = &model.ImageSpec{}
+	m.decodeImage = func([]byte, model.ImageSpec, model.DType) (model.Tensor, error) { return want, nil }
+	for name, body := range oneOfEach(t) {
+		in, err := Decode(t.Context(), body, Source{}, m)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		checkTensors(t, in, err, want)
+	}
+}
+
+func TestWrongFormatIsNamed(t *testing.T) {
+	bodies := oneOfEach(t)
+	for _, c := range []struct {
+		source Source
+		body   []byte
+		code   string
+		says   []string
+	}{
+		{Source{ContentType: "text/csv"}, []byte("1,2"), CodeUnsupportedType, []string{`"text/csv"`, "application/json", "application/x-npy", "image/png", "image/jpeg"}},
+		{Source{ContentType: "image/webp"}, []byte("RIFF"), CodeUnsupportedType, []string{`"image/webp"`}},
+		{Source{ContentType: "application/json"}, bodies["NPY"], CodeMalformed, []string{`content type "application/json" says JSON, but the content begins like NPY`, "application/x-npy"}},
+		{Source{Name: "a.npy"}, bodies["JSON"], CodeMalformed, []string{`extension of "a.npy" says NPY, but the content begins like JSON`}},
+		{Source{ContentType: "image/png"}, bodies["JSON"], CodeMalformed, []string{"begins like JSON"}},
+		{Source{ContentType: "image/png"}, []byte("GIF89a"), CodeMalformed, []string{"neither PNG nor JPEG"}},
+		{Source{Name: "a.bin"}, []byte("GIF89a..."), CodeUnsupportedType, []string{`key "a.bin"`, `"GIF89a..."`, "application/json"}},
+		{Source{ContentType: "application/json"}, nil, CodeEmpty, []string{"no bytes"}},
+	} {
+		m := newModel(info("x", model.Float32, -1, 2, 2, 1))
+		m.config.Image = &model.ImageSpec{}
+		_, err := Decode(t.Context(), c.body, c.source, m)
+		checkError(t, err, c.code, c.says...)
+	}
+}
+
+func TestOneTensorFormatsNeedOneInput(t *testing.T) {
+	m := newModel(info("a", model.Float32, -1), info("b", model.Float32, -1))
+	m.config.Image = &model.ImageSpec{}
+	bodies := oneOfEach(t)
+	for _, name := range []string{"NPY", "image"} {
+		_, err := Decode(t.Context(), bodies[name], Source{}, m)
+		checkError(t, err, CodeInvalidShape, "takes 2 inputs: a,b", "send JSON")
+		_, err = Decode(t.Context(), bodies[name], Source{Signature: "none"}, m)
+		checkError(t, err, CodeUnknownSignature, `no signature "none"`)
+	}
+}

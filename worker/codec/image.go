@@ -1,0 +1,149 @@
+package codec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"image/png"
+	"slices"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// imageKind says "PNG" or "JPEG" by the first bytes, or nothing.
+func imageKind(b []byte) string {
+	switch {
+	case bytes.HasPrefix(b, []byte("\x89PNG\r\n\x1a\n")):
+		return "PNG"
+	case bytes.HasPrefix(b, []byte("\xff\xd8\xff")):
+		return "JPEG"
+	}
+	return ""
+}
+
+// decodeImage makes one row of a PNG or JPEG. Pixels are the model's business:
+// here the header alone is read, to refuse what is too large to decode.
+func decodeImage(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
+	config := m.Config().Image
+	if config == nil {
+		return nil, &Error{
+			Code:    CodeUnsupportedType,
+			Message: fmt.Sprintf("model %q doesn't say how an image becomes its input", m.Name()),
+			Hint:    `add an "image" section to ` + model.ConfigFile + " beside saved_model.pb, or send the pixels as JSON or .npy",
+		}
+	}
+	sig, info, err := soleInput("an image", src, m)
+	if err != nil {
+		return nil, err
+	}
+	header, err := imageHeader(body, src.MaxPixels)
+	if err != nil {
+		return nil, err
+	}
+	spec, shape, err := resolve(*config, info, header)
+	if err != nil {
+		return nil, err
+	}
+	t, err := m.DecodeImage(ctx, body, spec, info.DType)
+	if fault, ok := errors.AsType[*model.Error](err); ok && fault.Permanent && fault.Code == "INVALID_ARGUMENT" {
+		return nil, &Error{Code: CodeMalformed, Message: "damaged image: " + fault.Message, Hint: "check that the upload was complete"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decode image: %w", err)
+	}
+	t.Shape = shape
+	return newInput(sig, []model.Tensor{t}, false)
+}
+
+// imageHeader reads an image's dimensions and holds them against the limit.
+func imageHeader(body []byte, maxPixels int64) (image.Config, error) {
+	var c image.Config
+	var err error
+	kind := imageKind(body)
+	switch kind {
+	case "PNG":
+		c, err = png.DecodeConfig(bytes.NewReader(body))
+	case "JPEG":
+		c, err = jpeg.DecodeConfig(bytes.NewReader(body))
+	default:
+		return c, &Error{Code: CodeMalformed, Message: "the content is neither PNG nor JPEG"}
+	}
+	if png, ok := errors.AsType[png.UnsupportedError](err); ok {
+		return c, &Error{Code: CodeUnsupportedType, Message: "can't read this kind of PNG: " + string(png)}
+	}
+	if jpeg, ok := errors.AsType[jpeg.UnsupportedError](err); ok {
+		return c, &Error{Code: CodeUnsupportedType, Message: "can't read this kind of JPEG: " + string(jpeg)}
+	}
+	if err == nil && (c.Width <= 0 || c.Height <= 0) {
+		err = fmt.Errorf("%d x %d pixels", c.Width, c.Height)
+	}
+	if err != nil {
+		return c, &Error{
+			Code:    CodeMalformed,
+			Message: fmt.Sprintf("damaged image: no good %s header: %v", kind, err),
+			Hint:    "check that the upload was complete",
+		}
+	}
+	if maxPixels <= 0 {
+		maxPixels = DefaultMaxPixels
+	}
+	if int64(c.Width) > maxPixels/int64(c.Height) {
+		return c, &Error{
+			Code:    CodeTooLarge,
+			Message: fmt.Sprintf("the image has %d x %d pixels; the limit is %d in all", c.Width, c.Height, maxPixels),
+			Hint:    "scale it down before the upload",
+		}
+	}
+	return c, nil
+}
+
+// resolve fills in what spec leaves to the signature: first the sizes that the
+// input declares; the image's own where that leaves them free, and RGB. shape
+// is the row's as the input has it: one without channels takes grey images.
+func resolve(spec model.ImageSpec, info model.TensorInfo, header image.Config) (model.ImageSpec, []int64, error) {
+	if spec.Input != "" && spec.Input != info.Name {
+		return spec, nil, &Error{
+			Code:    CodeUnsupportedType,
+			Message: fmt.Sprintf("%s names input %q for images, but the signature takes %q", model.ConfigFile, spec.Input, info.Name),
+			Hint:    "correct image.input in " + model.ConfigFile,
+		}
+	}
+	declared := []int64{-1, -1, -1, -1}
+	flat := false
+	if !info.UnknownRank {
+		declared = info.Shape
+		if flat = len(declared) == 3; flat {
+			declared = append(declared[:3:3], 1)
+		}
+	}
+	if len(declared) != 4 || info.DType == model.String || info.DType == model.Bool {
+		return spec, nil, &Error{
+			Code:    CodeUnsupportedType,
+			Message: fmt.Sprintf("an image can't become the input %v: it has to be numbers of shape [-1 height width channels]", info),
+		}
+	}
+	spec.Height = firstSize(spec.Height, declared[1], int64(header.Height))
+	spec.Width = firstSize(spec.Width, declared[2], int64(header.Width))
+	spec.Channels = firstSize(spec.Channels, declared[3], 3)
+	shape := []int64{1, spec.Height, spec.Width, spec.Channels}
+	if flat && spec.Channels == 1 {
+		shape = shape[:3]
+	}
+	if !fits(info, shape, true) {
+		return spec, nil, &Error{
+			Code:    CodeInvalidShape,
+			Message: fmt.Sprintf("%s makes an image a row of shape %v, but the model takes %v", model.ConfigFile, shape[1:], info),
+			Hint:    "correct height, width and channels in " + model.ConfigFile,
+		}
+	}
+	return spec, shape, nil
+}
+
+// firstSize is the first of sizes that is set; the last one is.
+func firstSize(sizes ...int64) int64 {
+	i := slices.IndexFunc(sizes, func(n int64) bool { return n > 0 })
+	return sizes[i]
+}
