@@ -48,7 +48,7 @@ type check struct {
 }
 
 func checks(opts Options) []check {
-	all := slices.Concat(readChecks, conditionChecks, listChecks, limitChecks, keyChecks())
+	all := slices.Concat(readChecks, partChecks, conditionChecks, listChecks, limitChecks, keyChecks())
 	if opts.Versioned {
 		all = append(all, versionChecks...)
 	}
