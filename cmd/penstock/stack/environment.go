@@ -10,8 +10,8 @@ import (
 // own commands, and anything that uses an AWS SDK or the AWS command line.
 func (s *Stack) Settings() map[string]string {
 	return map[string]string{
-		"AWS_ACCESS_KEY_ID":     accessKey,
-		"AWS_SECRET_ACCESS_KEY": secretKey,
+		"AWS_ACCESS_KEY_ID":     s.accessKey,
+		"AWS_SECRET_ACCESS_KEY": s.secretKey,
 		"AWS_REGION":            region,
 		"AWS_DEFAULT_REGION":    region, // what the AWS command line and boto3 read
 		"AWS_ENDPOINT_URL_S3":   s.S3,
@@ -38,7 +38,9 @@ func (s *Stack) environment(more map[string]string) []string {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		env = append(env, name+"="+set[name])
+		if set[name] != "" { // S3 and SQS don't know yet where they will be
+			env = append(env, name+"="+set[name])
+		}
 	}
 	return env
 }

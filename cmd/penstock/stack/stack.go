@@ -20,8 +20,7 @@ import (
 	"github.com/penstock/penstock/cmd/penstock/process"
 )
 
-// What every local stack has. The credentials are no secret: the servers
-// listen on this machine's loopback address alone.
+// What every local stack has.
 const (
 	Bucket    = "penstock"
 	Input     = "s3://" + Bucket + "/in/"
@@ -29,8 +28,6 @@ const (
 	Failure   = "s3://" + Bucket + "/failed/"
 	queueName = "penstock"
 	region    = "us-east-1"
-	accessKey = "local"
-	secretKey = "local-secret"
 )
 
 // Config says what to run, and where. All fields are required but where a
@@ -57,6 +54,8 @@ type Config struct {
 type Stack struct {
 	S3, SQS  string // URLs
 	QueueURL string
+
+	accessKey, secretKey string // no secret: S3 listens on this machine's loopback address alone
 
 	config  Config
 	local   *process.Child
@@ -91,6 +90,9 @@ type ready struct {
 	S3     string            `json:"s3"`
 	SQS    string            `json:"sqs"`
 	Queues map[string]string `json:"queues"` // URLs by name
+
+	AccessKey string `json:"accessKey"`
+	SecretKey string `json:"secretKey"`
 }
 
 func (s *Stack) startLocal(ctx context.Context) error {
@@ -101,14 +103,6 @@ func (s *Stack) startLocal(ctx context.Context) error {
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		return fmt.Errorf("make the state folder: %w", err)
 	}
-	s3, err := address(s.config.S3Port)
-	if err != nil {
-		return err
-	}
-	sqs, err := address(s.config.SQSPort)
-	if err != nil {
-		return err
-	}
 	log, err := s.openLog("local.log")
 	if err != nil {
 		return err
@@ -117,7 +111,7 @@ func (s *Stack) startLocal(ctx context.Context) error {
 	s.local, err = process.Start(process.Program{
 		Name: "local S3 and SQS", Path: s.config.Local,
 		Args: []string{
-			"-state", state, "-s3-addr", s3, "-sqs-addr", sqs,
+			"-state", state, "-s3-addr", loopback(s.config.S3Port), "-sqs-addr", loopback(s.config.SQSPort),
 			"-buckets", Bucket, "-queues", queueName, "-region", region,
 		},
 		Env: s.environment(nil), Output: log, First: func(line string) { first <- line },
@@ -143,6 +137,7 @@ func (s *Stack) announced(line string) error {
 		return fmt.Errorf("local S3 and SQS said %q, which is not where they are; are bin/local and bin/penstock of one build?", line)
 	}
 	s.S3, s.SQS, s.QueueURL = r.S3, r.SQS, r.Queues[queueName]
+	s.accessKey, s.secretKey = r.AccessKey, r.SecretKey
 	return nil
 }
 
@@ -155,11 +150,13 @@ func (s *Stack) FailedHow() error {
 	return s.died("local S3 and SQS", s.local.Ended(), "local.log")
 }
 
-// closeLimit is how long S3 and SQS may take to end.
-const closeLimit = 10 * time.Second
+// closeLimit is how long S3 and SQS may take to end. After it they are killed,
+// which loses nothing: what they acknowledged is on the disk.
+const closeLimit = 3 * time.Second
 
-// Close ends the workers, which drain first, then S3 and SQS, and returns when
-// all have ended. Once hard is done they are killed. It may be called once.
+// Close ends the workers, which finish first what they run, then S3 and SQS,
+// and returns when all have ended. The workers are killed once hard is done,
+// and that is an error. Close is called once.
 func (s *Stack) Close(hard context.Context) error {
 	s.stop()
 	release := context.AfterFunc(hard, s.kill)
@@ -170,7 +167,7 @@ func (s *Stack) Close(hard context.Context) error {
 	if s.local != nil {
 		limit, cancel := context.WithTimeout(hard, closeLimit)
 		defer cancel()
-		errs = append(errs, s.local.CloseInput(limit))
+		_ = s.local.CloseInput(limit) // see closeLimit
 	}
 	for _, log := range s.logs {
 		errs = append(errs, log.Close())
@@ -178,14 +175,24 @@ func (s *Stack) Close(hard context.Context) error {
 	return errors.Join(errs...)
 }
 
-// address gives a free address of the loopback interface. Two programs could
-// be given the same port at the same time; the second then says that it is
-// taken.
-func address(port int) (string, error) {
-	if port != 0 {
-		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// Kill is Close for a stack whose state is not needed any more: it waits for
+// nothing.
+func (s *Stack) Kill() {
+	s.kill()
+	hard, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.Close(hard) // that all was killed is no news
+}
+
+// loopback is an address that only this machine reaches. Port 0 lets the
+// system choose.
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// freeAddress is an address that nobody listens on, for a program that can't
+// say which one it was given. Another program could take it first; whoever
+// comes second then says so.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", loopback(0))
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

@@ -52,8 +52,8 @@ func playLocal(args []string) {
 		fmt.Fprintln(os.Stderr, `{"level":"fatal","msg":"open the queue","error":"state is locked"}`)
 		os.Exit(1)
 	}
-	queueURL := "http://" + value("-sqs-addr") + "/000000000000/penstock"
-	fmt.Printf(`{"s3":"http://%s","sqs":"http://%s","queues":{"penstock":%q}}`+"\n", value("-s3-addr"), value("-sqs-addr"), queueURL)
+	queueURL := "http://" + value("-sqs-addr") + "/000000000000/" + value("-queues")
+	fmt.Printf(`{"s3":"http://%s","sqs":"http://%s","queues":{"penstock":%q},"accessKey":"a","secretKey":"b"}`+"\n", value("-s3-addr"), value("-sqs-addr"), queueURL)
 	io.Copy(io.Discard, os.Stdin)
 	fmt.Println("local ended")
 }

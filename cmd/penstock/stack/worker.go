@@ -46,7 +46,7 @@ func (s *Stack) startWorker(ctx context.Context, n int, ready chan<- error) erro
 	if err != nil {
 		return err
 	}
-	addr, err := address(0)
+	addr, err := freeAddress()
 	if err != nil {
 		return err
 	}

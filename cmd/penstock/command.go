@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/penstock/penstock/cmd/internal/settings"
+)
+
+// command is the command line: what there is to say, and the way to each verb.
+func (p *program) command() *cli.Command {
+	root := &cli.Command{
+		Name:  "penstock",
+		Usage: "run TensorFlow models over objects in S3",
+		Description: `Upload an object, get a result object: that is all there is to it. Settings are
+found in flags, then in the environment (-queue-url is PENSTOCK_QUEUE_URL), then
+in .penstock/env of this directory or the nearest one above it, which local mode
+writes. The AWS variables mean what they mean everywhere.
+
+Exit codes:
+  0    all is well
+  1    a request failed; its failure object says why
+  2    the command line or the settings are wrong
+  3    there is no result yet
+  4    S3, the network or a program that was started gave trouble
+  130  interrupted
+
+Examples:
+  penstock demo                the whole of it on this machine, in seconds
+  penstock local               the same, until Ctrl-C, for your own files
+  penstock submit my.png       upload, wait, and print the result
+  source <(penstock completion bash)`,
+		Version:               version(),
+		HideHelpCommand:       true, // a file may be named "help"
+		EnableShellCompletion: true,
+		Commands: []*cli.Command{
+			p.demoCommand(), p.localCommand(), p.submitCommand(), p.waitCommand(), p.getCommand(),
+		},
+		Reader: p.stdin, Writer: p.stdout, ErrWriter: p.stderr,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run does it
+		OnUsageError:   usageError,
+		Action:         p.noVerb,
+	}
+	for _, c := range root.Commands {
+		c.OnUsageError = usageError
+	}
+	return root
+}
+
+// noVerb is what happens when no verb was understood.
+func (p *program) noVerb(_ context.Context, cmd *cli.Command) error {
+	verb := cmd.Args().First()
+	switch {
+	case verb == "":
+		return cli.ShowRootCommandHelp(cmd)
+	case verb == "help" && cmd.NArg() > 1 && cmd.Command(cmd.Args().Get(1)) != nil:
+		cli.HelpPrinter(p.stdout, "", cmd.Command(cmd.Args().Get(1)))
+		return nil
+	case verb == "help":
+		return cli.ShowRootCommandHelp(cmd)
+	}
+	if like := cli.SuggestCommand(cmd.Commands, verb); like != "" && like != "h" {
+		return usage("%q is no command; did you mean %q? See penstock -h", verb, like)
+	}
+	return usage("%q is no command; see penstock -h", verb)
+}
+
+// usageError makes a fault that urfave/cli found one line.
+func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	what := strings.TrimPrefix(err.Error(), "flag provided but not defined: ")
+	if what != err.Error() {
+		return usage("%s: there is no flag %s; see %s -h", cmd.Name, what, cmd.FullName())
+	}
+	return usage("%s: %s; see %s -h", cmd.Name, what, cmd.FullName())
+}
+
+// version is that of the build, or the revision it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && !strings.HasPrefix(info.Main.Version, "v") {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}
+
+// placeFlags are the flags of verbs that must know where things lie.
+func (p *program) placeFlags() []cli.Flag {
+	return []cli.Flag{
+		p.setting(settings.Input, "`URI` that inputs are uploaded to, s3://bucket/prefix/; of several, with commas between, the first"),
+		p.setting(settings.Output, "`URI` that results are written to, s3://bucket/prefix/"),
+		p.setting(settings.Failure, "`URI` that failure objects are written to, s3://bucket/prefix/"),
+	}
+}
+
+// setting is a flag that is mirrored by the environment and by the settings
+// file.
+func (p *program) setting(name, usage string) cli.Flag {
+	return &cli.StringFlag{
+		Name: name, Usage: usage,
+		Sources: cli.NewValueSourceChain(&source{settings.Name(name), p.lookup}),
+	}
+}
+
+// source is a value that urfave/cli looks up.
+type source struct {
+	name   string
+	lookup settings.Lookup
+}
+
+var (
+	_ cli.ValueSource    = (*source)(nil)
+	_ cli.EnvValueSource = (*source)(nil)
+)
+
+func (s *source) Lookup() (string, bool) { return s.lookup(s.name) }
+func (s *source) IsFromEnv() bool        { return true }
+func (s *source) Key() string            { return s.name }
+func (s *source) String() string         { return s.name }
+func (s *source) GoString() string       { return fmt.Sprintf("&source{%q}", s.name) }

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/cmd/penstock/stack"
+)
+
+// Ports of local mode, so that what was pasted yesterday works today.
+const (
+	defaultS3Port  = 17480
+	defaultSQSPort = 17481
+)
+
+func (p *program) localCommand() *cli.Command {
+	return &cli.Command{
+		Name: "local", Usage: "run S3, SQS and a worker on this machine, until Ctrl-C",
+		Description: `The worker is the one that is deployed; S3 and SQS are served by bin/local. Objects
+and messages are kept in the state folder and are there again at the next start.
+As long as it runs, .penstock/env tells the other commands about it, here and in
+the directories below. Ctrl-C lets the worker finish what it runs; a second one
+does not wait.
+
+Examples:
+  penstock local
+  penstock local -model path/to/saved_model -workers 2
+  penstock submit my.png       in another terminal`,
+		Flags: []cli.Flag{
+			modelFlag(p),
+			&cli.StringFlag{Name: "state", Value: ".penstock/local", Usage: "`FOLDER` that objects and messages are kept in; one process at a time"},
+			&cli.IntFlag{Name: "s3-port", Value: defaultS3Port, Usage: "`PORT` of S3 on 127.0.0.1; without the flag, a free one when this one is taken"},
+			&cli.IntFlag{Name: "sqs-port", Value: defaultSQSPort, Usage: "`PORT` of SQS on 127.0.0.1; likewise"},
+			&cli.IntFlag{Name: "workers", Value: 1, Usage: "`NUMBER` of worker processes; each loads the model"},
+			&cli.BoolFlag{Name: "v", Usage: "show the logs here too, on standard error"},
+		},
+		Action: p.local,
+	}
+}
+
+func modelFlag(p *program) cli.Flag {
+	return &cli.StringFlag{
+		Name: "model", Usage: "SavedModel `FOLDER` that the worker runs, or what else its -model takes; default: the digits of this checkout",
+		Sources: cli.NewValueSourceChain(&source{settings.Name("model"), p.env}),
+	}
+}
+
+// digitsModel is where the small model lies, seen from bin/.
+const digitsModel = "../worker/model/testdata/digits"
+
+// model is what the worker is to run.
+func (p *program) model(named string) (string, error) {
+	if named != "" {
+		if filepath.IsAbs(named) || strings.ContainsAny(named, ":=,") { // a URI, or a list
+			return named, nil
+		}
+		path := filepath.Join(p.dir, named)
+		if _, err := os.Stat(path); err != nil {
+			return "", usage("-model %s: %w; give the folder of a SavedModel", named, reason(err))
+		}
+		return path, nil
+	}
+	path := filepath.Join(p.bin, digitsModel)
+	if _, err := os.Stat(path); err != nil {
+		return "", usage("no model is given, and that of the checkout is not beside this program (%s): %w; give one by -model", path, reason(err))
+	}
+	return path, nil
+}
+
+// programs checks that the programs of a stack are there.
+func (p *program) programs() (local, worker string, err error) {
+	local, worker = filepath.Join(p.bin, "local"), filepath.Join(p.bin, "worker")
+	var missing []string
+	for _, path := range []string{local, worker} {
+		if _, err := os.Stat(path); err != nil {
+			missing = append(missing, filepath.Base(path))
+		}
+	}
+	if len(missing) > 0 {
+		return "", "", &exit{exitTrouble, fmt.Errorf("%s is not in %s beside this program; build it: make build", strings.Join(missing, " and "), p.bin)}
+	}
+	return local, worker, nil
+}
+
+func (p *program) local(ctx context.Context, cmd *cli.Command) error {
+	if cmd.NArg() > 0 {
+		return usage("local: it takes no arguments, but %q is given; see penstock local -h", cmd.Args().First())
+	}
+	config, err := p.localConfig(cmd)
+	if err != nil {
+		return err
+	}
+	envPath := filepath.Join(p.dir, settings.FileName)
+	unlock, err := lock(filepath.Join(filepath.Dir(envPath), "lock"))
+	if err != nil {
+		return fmt.Errorf("local mode runs in this directory already: %w; stop it first, or start from another directory", err)
+	}
+	defer unlock()
+	s, err := stack.Start(ctx, config)
+	if err != nil {
+		return p.withTail(err)
+	}
+	return errors.Join(p.serve(ctx, s, config, envPath), s.Close(p.hard))
+}
+
+// localConfig is the stack that the flags ask for. All faults are reported at
+// once.
+func (p *program) localConfig(cmd *cli.Command) (stack.Config, error) {
+	var errs []error
+	model, err := p.model(cmd.String("model"))
+	errs = append(errs, err)
+	local, worker, err := p.programs()
+	errs = append(errs, err)
+	port := func(flag string) int {
+		n, err := p.port(flag, cmd.Int(flag), cmd.IsSet(flag))
+		errs = append(errs, err)
+		return n
+	}
+	c := stack.Config{
+		Local: local, Worker: worker, Model: model,
+		State: inDir(p.dir, cmd.String("state")), Logs: filepath.Join(p.dir, ".penstock"),
+		S3Port: port("s3-port"), SQSPort: port("sqs-port"), Workers: cmd.Int("workers"),
+		Environ: p.environ,
+		Say:     func(line string) { fmt.Fprintf(p.stderr, "penstock: %s\n", line) },
+	}
+	if cmd.Bool("v") {
+		c.Mirror = &sharedWriter{w: p.stderr}
+	}
+	if c.Workers < 1 {
+		errs = append(errs, usage("-workers is %d; it must be at least 1", c.Workers))
+	}
+	return c, errors.Join(errs...)
+}
+
+func inDir(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// serve starts the workers of a stack and lets it run until ctx is done.
+func (p *program) serve(ctx context.Context, s *stack.Stack, config stack.Config, envPath string) error {
+	if err := s.StartWorkers(ctx); err != nil {
+		if errors.Is(err, errInterrupted) {
+			return nil
+		}
+		return p.withTail(err)
+	}
+	const comment = "Written by penstock local while it runs, for the other commands and for shells:\n  set -a; . .penstock/env; set +a"
+	if err := settings.WriteFile(envPath, comment, s.Settings()); err != nil {
+		return err
+	}
+	defer os.Remove(envPath)
+	p.welcome(s, config)
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(p.stderr, "penstock: stopping; the worker finishes what it runs")
+		return nil
+	case <-s.Failed():
+		return p.withTail(s.FailedHow())
+	}
+}
+
+// welcome says what runs, how to reach it, and what to try.
+func (p *program) welcome(s *stack.Stack, config stack.Config) {
+	w, i := p.stdout, p.ink(p.stdout)
+	fmt.Fprintf(w, "%s\n\n", i.bold("Penstock runs on this machine. Ctrl-C stops it."))
+	fmt.Fprintf(w, "  S3      %s   %s -> %s or %s\n", s.S3, stack.Input, stack.Output, stack.Failure)
+	fmt.Fprintf(w, "  SQS     %s   %s\n", s.SQS, s.QueueURL)
+	fmt.Fprintf(w, "  model   %s\n", p.short(config.Model))
+	fmt.Fprintf(w, "  logs    %s, %s\n", p.short(s.WorkerLogs()), p.short(s.LogPath("local.log")))
+	fmt.Fprintf(w, "\nIn another terminal, here:\n\n  %s submit my.png\n\n", p.self())
+	fmt.Fprint(w, "For any AWS client:\n\n")
+	vars := s.Settings()
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if strings.HasPrefix(name, "AWS_") {
+			fmt.Fprintf(w, "  export %s=%s\n", name, vars[name])
+		}
+	}
+	fmt.Fprintf(w, "\n  aws s3 cp my.png %s\n  aws s3 cp %smy.png.out -\n", stack.Input, stack.Output)
+}
+
+// short is a path as seen from the directory, when that is shorter.
+func (p *program) short(path string) string {
+	if rel, err := filepath.Rel(p.dir, path); err == nil && len(rel) < len(path) {
+		return rel
+	}
+	return path
+}
+
+// withTail shows the last lines of the log of a program that died, before the
+// error that names it is told.
+func (p *program) withTail(err error) error {
+	if died, ok := errors.AsType[*stack.DiedError](err); ok && len(died.Tail) > 1 {
+		for _, line := range died.Tail {
+			fmt.Fprintf(p.stderr, "  | %s\n", line)
+		}
+	}
+	return err
+}
+
+// sharedWriter lets the logs of several programs be written to one place.
+type sharedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *sharedWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
+)
+
+// program is what all verbs share.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string        // the process's environment, for children
+	env            settings.Lookup // the same, by name
+	setenv         func(name, value string) error
+	dir            string // where the person works
+	bin            string // where this program and its siblings lie
+	hard           context.Context
+	open           func(context.Context) (storage.Store, error) // by the AWS settings of the environment
+	images         func(bin string) (fs.FS, error)              // the demo's inputs
+
+	once    sync.Once // reads the settings file
+	file    *settings.File
+	fileErr error
+}
+
+// Exit codes. They are in the help text: scripts rely on them.
+const (
+	exitOK          = 0
+	exitFailed      = 1 // a request failed: it has a failure object
+	exitUsage       = 2
+	exitNoResult    = 3 // no result yet: it was waited for in vain, or not at all
+	exitTrouble     = 4 // S3, the network, a program that was started, this machine
+	exitInterrupted = 130
+)
+
+// exit is an error that knows its exit code. Without an error in it the person
+// has been told all already.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+// usage is an error of the command line or of the settings.
+func usage(format string, args ...any) error {
+	return &exit{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// run runs one command line and returns its exit code.
+func (p *program) run(ctx context.Context, args []string) int {
+	err := p.command().Run(ctx, append([]string{"penstock"}, args...))
+	if e, ok := errors.AsType[*exit](err); ok && e.err == nil {
+		return e.code
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+		p.say(context.Cause(ctx)) // whatever broke, it broke off
+		return exitInterrupted
+	}
+	return p.report(err)
+}
+
+// report tells of an error on standard error, one line for each fault, and
+// returns the exit code.
+func (p *program) report(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitTrouble
+	if e, ok := errors.AsType[*exit](err); ok {
+		code = e.code
+	}
+	p.say(err)
+	return code
+}
+
+// say writes an error as people read it.
+func (p *program) say(err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			fmt.Fprintf(p.stderr, "penstock: %s\n", line)
+		}
+	}
+}
+
+// settingsFile is the .penstock/env of the directory, or nil.
+func (p *program) settingsFile() (*settings.File, error) {
+	p.once.Do(func() { p.file, p.fileErr = settings.Find(p.dir) })
+	return p.file, p.fileErr
+}
+
+// lookup finds a setting in the environment, then in the settings file. A file
+// that can't be read has none here: finder tells of it.
+func (p *program) lookup(name string) (string, bool) {
+	file, _ := p.settingsFile()
+	return p.env.Or(file.Lookup)(name)
+}
+
+// locations are those of the settings.
+func (p *program) locations(cmd *cli.Command) (request.Locations, error) {
+	file, err := p.settingsFile()
+	if err != nil {
+		return request.Locations{}, &exit{exitUsage, err}
+	}
+	in, out, failure := cmd.String(settings.Input), cmd.String(settings.Output), cmd.String(settings.Failure)
+	if in == "" && out == "" && failure == "" {
+		return request.Locations{}, usage("no settings: there is no %s in %s or above it, and no PENSTOCK_INPUT, PENSTOCK_OUTPUT and PENSTOCK_FAILURE; start local mode here (%s local), or set them", settings.FileName, p.dir, p.self())
+	}
+	state, _ := p.lookup(settings.Name(settings.State))
+	l, err := request.ParseLocations(in, out, failure, state)
+	if err != nil {
+		if file != nil {
+			err = fmt.Errorf("%w\nsettings that are no flags and not in the environment are from %s", err, file.Path)
+		}
+		return request.Locations{}, &exit{exitUsage, err}
+	}
+	return l, nil
+}
+
+// openStore gives the store that the settings name.
+func (p *program) openStore(ctx context.Context) (storage.Store, error) {
+	file, err := p.settingsFile()
+	if err != nil {
+		return nil, &exit{exitUsage, err}
+	}
+	if err := file.ExportAWS(p.env, p.setenv); err != nil {
+		return nil, err
+	}
+	store, err := p.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open S3: %w", err)
+	}
+	return store, nil
+}
+
+// advice is what to do about a fault of the surroundings, with its "; " in
+// front, or nothing.
+func (p *program) advice(err error) string {
+	file, _ := p.settingsFile()
+	switch {
+	case errors.Is(err, storage.ErrForbidden) && file != nil:
+		return "; the settings are from " + file.Path + ", but AWS_ variables of the environment go before it"
+	case errors.Is(err, storage.ErrForbidden):
+		return "; these credentials need s3:PutObject on the input location, s3:GetObject on the others, and s3:ListBucket, without which S3 denies what is not there"
+	case errors.Is(err, syscall.ECONNREFUSED) && file != nil:
+		return "; is local mode running? The settings are from " + file.Path
+	}
+	return ""
+}
+
+// self is this program as the person would type it.
+func (p *program) self() string {
+	path := filepath.Join(p.bin, "penstock")
+	if found, err := exec.LookPath("penstock"); err == nil {
+		if real, err := filepath.EvalSymlinks(found); err == nil && real == path {
+			return "penstock"
+		}
+	}
+	return p.short(path)
+}
+
+// isTerminal says whether w is one.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // a character device too
+	return err != nil || !os.SameFile(info, null)
+}

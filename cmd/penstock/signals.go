@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// errInterrupted is the cause of a context that a signal ended.
+var errInterrupted = errors.New("interrupted")
+
+// interruptions gives a context that is done with the first signal to end, and
+// one that is done with the second, for those who will not wait until what is
+// under way has been finished. stop gives the signals back.
+func interruptions(parent context.Context) (first, second context.Context, stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	first, endFirst := context.WithCancelCause(parent)
+	second, endSecond := context.WithCancelCause(parent)
+	var wg sync.WaitGroup
+	over := make(chan struct{})
+	wg.Go(func() {
+		for _, end := range []context.CancelCauseFunc{endFirst, endSecond} {
+			select {
+			case <-signals:
+				end(errInterrupted)
+			case <-over:
+				return
+			}
+		}
+	})
+	return first, second, func() {
+		signal.Stop(signals)
+		close(over)
+		wg.Wait()
+		endFirst(nil)
+		endSecond(nil)
+	}
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/penstock/penstock/cmd/penstock/outcome"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
+)
+
+func (p *program) submitCommand() *cli.Command {
+	return &cli.Command{
+		Name: "submit", Usage: "upload files and print their results", ArgsUsage: "FILE...",
+		Description: `Each file becomes an object below the input location, named as the file is. What
+is printed is the result of that very upload, not of an older one to the same key.
+The content type follows from the extension; "-" is standard input.
+
+Examples:
+  penstock submit my.png
+  penstock submit -o json rows.json
+  penstock submit -prefix today/ -timeout 30m photos/*.jpg
+  penstock wait $(penstock submit -no-wait big.npy)
+  generate | penstock submit - -key rows.json`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "key", Usage: "upload to this `KEY` below the input location; for one file"},
+			&cli.StringFlag{Name: "prefix", Usage: "`PREFIX` put before each file's name, such as today/"},
+			&cli.StringFlag{Name: "model", Usage: "`NAME` of the model to run; needed where the worker has several"},
+			&cli.StringFlag{Name: "signature", Usage: "`NAME` of the model's signature to run; else that of the input, else the model's default"},
+			&cli.StringFlag{Name: "accept", Usage: "media `TYPE` of the result, as in HTTP; else the model's own"},
+			&cli.StringFlag{Name: "ttl", Usage: "`TIME` after which the request must not be started any more but fails as Expired, such as 90m; else there is no limit"},
+			&cli.BoolFlag{Name: "no-wait", Usage: "print the inputs' URIs and don't wait for results"},
+			timeoutFlag(), formatFlag(),
+		}, p.placeFlags()...),
+		Action: p.submit,
+	}
+}
+
+// parallel is how many files are under way at a time.
+const parallel = 16
+
+func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
+	if cmd.NArg() == 0 {
+		return usage("submit: no file is given; see penstock submit -h")
+	}
+	options, err := parseWaitOptions(cmd)
+	if err != nil {
+		return err
+	}
+	metadata, err := uploadMetadata(cmd)
+	if err != nil {
+		return err
+	}
+	locations, err := p.locations(cmd)
+	if err != nil {
+		return err
+	}
+	uploads, err := p.plan(cmd.Args().Slice(), cmd.String("key"), cmd.String("prefix"), locations)
+	if err != nil {
+		return err
+	}
+	store, err := p.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	if cmd.Bool("no-wait") {
+		return p.send(ctx, store, uploads, metadata)
+	}
+	finder := outcome.Finder{Store: store, Locations: locations}
+	names := make([]string, len(uploads))
+	for i, u := range uploads {
+		names[i] = u.name
+	}
+	return p.await(ctx, store, options, names, func(i int) result {
+		began := time.Now()
+		u := uploads[i]
+		info, err := u.put(ctx, store, metadata)
+		r := result{name: u.name, input: u.ref, err: err}
+		if err == nil {
+			r = p.follow(ctx, finder, options, r, info)
+		}
+		r.took = time.Since(began)
+		return r
+	})
+}
+
+// uploadMetadata is what the flags choose for the request.
+func uploadMetadata(cmd *cli.Command) (map[string]string, error) {
+	metadata := map[string]string{}
+	for flag, name := range map[string]string{
+		"model": request.UploadModel, "signature": request.UploadSignature, "accept": request.UploadAccept, "ttl": request.UploadTTL,
+	} {
+		if v := cmd.String(flag); v != "" {
+			metadata[name] = v
+		}
+	}
+	// The worker would refuse the request for the same reasons, but later.
+	probe := request.Request{Input: storage.Ref{Bucket: "any", Key: "any"}}
+	if _, _, err := probe.ApplyUpload(metadata); err != nil {
+		return nil, usage("submit: %w", err)
+	}
+	if err := (storage.PutOptions{Metadata: metadata}).Validate(); err != nil {
+		return nil, usage("submit: %w", err)
+	}
+	return metadata, nil
+}
+
+// put uploads the file.
+func (u upload) put(ctx context.Context, store storage.Writer, metadata map[string]string) (storage.Info, error) {
+	body, err := u.read()
+	if err != nil {
+		return storage.Info{}, err
+	}
+	return put(ctx, store, u.ref, body, metadata)
+}
+
+func put(ctx context.Context, store storage.Writer, ref storage.Ref, body []byte, metadata map[string]string) (storage.Info, error) {
+	info, err := store.Put(ctx, ref, body, storage.PutOptions{ContentType: contentType(ref.Key), Metadata: metadata})
+	if err != nil {
+		return storage.Info{}, fmt.Errorf("upload: %w", err)
+	}
+	return info, nil
+}
+
+// send uploads the files and prints where they are.
+func (p *program) send(ctx context.Context, store storage.Store, uploads []upload, metadata map[string]string) error {
+	code := exitOK
+	inOrder(len(uploads), parallel, func(i int) error {
+		_, err := uploads[i].put(ctx, store, metadata)
+		return err
+	}, func(i int, err error) {
+		if err != nil {
+			code = max(code, p.tell(result{name: uploads[i].name, err: err}))
+			return
+		}
+		fmt.Fprintln(p.stdout, uploads[i].ref)
+	})
+	return ended(ctx, code)
+}
+
+// ended is the error of a verb that has told of its faults already.
+func ended(ctx context.Context, code int) error {
+	switch {
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		return context.Cause(ctx)
+	case code != exitOK:
+		return &exit{code: code}
+	}
+	return nil
+}

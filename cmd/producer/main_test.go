@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// env makes a lookup of the variables.
+func env(vars map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		v, ok := vars[name]
+		return v, ok
+	}
+}
+
+func TestRunReportsAllFaultsOfTheSettingsAtOnceAndDoesNotStart(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	code := run(t.Context(), env(map[string]string{"PENSTOCK_OUTPUT": "out"}), &stderr, func(any) { t.Error("it started") })
+	if code == 0 {
+		t.Error("exit code 0")
+	}
+	var line struct{ Level, Msg, Error string }
+	if err := json.Unmarshal(stderr.Bytes(), &line); err != nil {
+		t.Fatalf("it logged %q: %v", stderr.String(), err)
+	}
+	for _, setting := range []string{"queue-url: ", "input: ", "output: ", "failure: "} {
+		if !strings.Contains(line.Error, setting) {
+			t.Errorf("the error does not name %q: %s", setting, line.Error)
+		}
+	}
+}
+
+func TestRunEnqueuesByAWSsOwnSettings(t *testing.T) {
+	var sent []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		sent = append(sent, string(body))
+		io.WriteString(w, `{"Successful":[{"Id":"0","MessageId":"1"}]}`)
+	}))
+	defer server.Close()
+	for name, value := range map[string]string{
+		"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_SQS": server.URL, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+	} {
+		t.Setenv(name, value)
+	}
+	var stderr bytes.Buffer
+	var handle func(context.Context, json.RawMessage) (any, error)
+	run(t.Context(), env(map[string]string{
+		"PENSTOCK_QUEUE_URL": server.URL + "/000000000000/requests",
+		"PENSTOCK_INPUT":     "s3://uploads/in/", "PENSTOCK_OUTPUT": "s3://uploads/out/", "PENSTOCK_FAILURE": "s3://uploads/failed/",
+	}), &stderr, func(handler any) {
+		handle, _ = handler.(func(context.Context, json.RawMessage) (any, error))
+	})
+	if handle == nil {
+		t.Fatalf("it did not start: %s", stderr.String())
+	}
+	_, err := handle(t.Context(), json.RawMessage(`{"Records":[{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"uploads"},"object":{"key":"in/a.png","eTag":"e","size":1}}}]}`))
+	if err == nil && len(sent) == 1 && strings.Contains(sent[0], "s3://uploads/in/a.png") {
+		return
+	}
+	t.Errorf("it sent %q, error %v", sent, err)
+}
