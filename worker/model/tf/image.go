@@ -1,0 +1,120 @@
+//go:build cgo
+
+package tf
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	tensorflow "github.com/galeone/tensorflow/tensorflow/go"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// DecodeImage decodes, resizes and scales an image as [model.Model] says. It
+// resizes bilinearly with antialiasing, as tf.image.resize(…, antialias=True)
+// does, without keeping the aspect ratio; an image of the right size keeps its
+// pixels. Alpha is dropped for 1 and 3 channels and opaque where an image has
+// none; 16-bit samples lose their low byte; EXIF orientation is ignored. For
+// an integer type pixels are rounded, and those beyond its range become its
+// largest number.
+func (m *Model) DecodeImage(ctx context.Context, encoded []byte, spec model.ImageSpec, dtype model.DType) (model.Tensor, error) {
+	if ctx.Err() != nil {
+		return model.Tensor{}, context.Cause(ctx)
+	}
+	if m.closed.Load() {
+		return model.Tensor{}, fmt.Errorf("model %s is closed", m.opts.Name)
+	}
+	format, ok := formatOf(encoded)
+	if !ok {
+		return model.Tensor{}, invalid("the image is neither a PNG nor a JPEG")
+	}
+	d, err := m.decoders.of(format, spec, dtype)
+	if err != nil {
+		return model.Tensor{}, fmt.Errorf("prepare to decode %s images: %w", format, err)
+	}
+	t, err := d.decode(encoded)
+	if e, ok := errors.AsType[*model.Error](err); ok && e.Permanent {
+		return model.Tensor{}, invalid(fmt.Sprintf("the %s image can't be decoded: %s", format, e.Message))
+	}
+	return t, err
+}
+
+type format string
+
+const (
+	png  format = "PNG"
+	jpeg format = "JPEG"
+)
+
+func formatOf(encoded []byte) (format, bool) {
+	switch {
+	case bytes.HasPrefix(encoded, []byte("\x89PNG\r\n\x1a\n")):
+		return png, true
+	case bytes.HasPrefix(encoded, []byte("\xff\xd8\xff")):
+		return jpeg, true
+	}
+	return "", false
+}
+
+// decoder is a graph from an encoded image to one row.
+type decoder struct {
+	session         *tensorflow.Session
+	encoded, pixels tensorflow.Output
+}
+
+func (d *decoder) decode(encoded []byte) (model.Tensor, error) {
+	in, err := allocate(model.String, []int64{})
+	if err != nil {
+		return model.Tensor{}, err
+	}
+	defer free([]*tensorflow.Tensor{in})
+	putString(in, 0, encoded)
+	out, err := execSession(d.session, []tensorflow.Output{d.pixels}, feeds{d.encoded: in})
+	if err != nil {
+		return model.Tensor{}, err
+	}
+	defer free(out)
+	rows, err := split(out[0], nil)
+	if err != nil {
+		return model.Tensor{}, err
+	}
+	return rows[0], nil
+}
+
+// decoders keeps a decoder for each format, spec and type that was asked for;
+// a model has one spec, so there are few. The zero value is ready.
+type decoders struct {
+	mu   sync.Mutex
+	made map[string]*decoder
+}
+
+func (ds *decoders) of(f format, spec model.ImageSpec, dtype model.DType) (*decoder, error) {
+	key := fmt.Sprintf("%s %s %+v", f, dtype, spec)
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	if d, ok := ds.made[key]; ok {
+		return d, nil
+	}
+	d, err := newDecoder(f, spec, dtype)
+	if err != nil {
+		return nil, err
+	}
+	if ds.made == nil {
+		ds.made = make(map[string]*decoder)
+	}
+	ds.made[key] = d
+	return d, nil
+}
+
+func (ds *decoders) close() {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	for _, d := range ds.made {
+		_ = d.session.Close() // a local session has nobody to contact
+	}
+	ds.made = nil
+}

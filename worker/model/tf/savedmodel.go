@@ -1,0 +1,105 @@
+package tf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	corepb "github.com/galeone/tensorflow/tensorflow/go/core/protobuf/for_core_protos_go_proto"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	savedModelFile = "saved_model.pb"
+	serveTag       = "serve"
+	exportHint     = `write it as a SavedModel with model.export("DIR")`
+)
+
+// readMetaGraph reads the graph that is meant for serving from a SavedModel's
+// directory, and says what to do when there is none.
+func readMetaGraph(dir string) (*corepb.MetaGraphDef, error) {
+	b, err := os.ReadFile(filepath.Join(dir, savedModelFile))
+	if err != nil {
+		return nil, explainNoModel(dir, err)
+	}
+	var saved corepb.SavedModel
+	if err := proto.Unmarshal(b, &saved); err != nil {
+		return nil, fmt.Errorf("%s: damaged or cut off after %d bytes; copy the model again: %w", savedModelFile, len(b), err)
+	}
+	var tagSets []string
+	for _, g := range saved.GetMetaGraphs() {
+		tags := g.GetMetaInfoDef().GetTags()
+		if slices.Equal(tags, []string{serveTag}) {
+			return g, nil
+		}
+		tagSets = append(tagSets, "{"+strings.Join(tags, ", ")+"}")
+	}
+	if len(tagSets) == 0 {
+		return nil, fmt.Errorf("%s: no graph in its %d bytes: it is empty or cut off; copy the model again", savedModelFile, len(b))
+	}
+	return nil, fmt.Errorf("%s: no graph is tagged {%s}, there is only %s; export the model for serving",
+		savedModelFile, serveTag, strings.Join(tagSets, " "))
+}
+
+// explainNoModel says what is in dir instead of a readable saved_model.pb.
+func explainNoModel(dir string, cause error) error {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		if isKerasFile(dir) {
+			return fmt.Errorf("this is a Keras file, not a SavedModel directory; load it in Keras and %s", exportHint)
+		}
+		return errors.New("this is a file; a SavedModel is a directory that holds " + savedModelFile)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if !errors.Is(cause, fs.ErrNotExist) {
+		return cause
+	}
+	return fmt.Errorf("there is no %s; %s", savedModelFile, describe(entries))
+}
+
+// describe lists a directory and guesses what its owner meant.
+func describe(entries []fs.DirEntry) string {
+	if len(entries) == 0 {
+		return "the directory is empty"
+	}
+	var names, versions, keras []string
+	for _, e := range entries {
+		name := e.Name()
+		switch {
+		case e.IsDir() && strings.Trim(name, "0123456789") == "":
+			versions = append(versions, name)
+		case isKerasFile(name):
+			keras = append(keras, name)
+		}
+		if e.IsDir() {
+			name += "/"
+		}
+		names = append(names, name)
+	}
+	has := func(name string) bool { return slices.Contains(names, name) }
+	hint := ""
+	switch {
+	case len(versions) > 0:
+		hint = fmt.Sprintf("; these look like versions of a model: name one of them, such as %s/", versions[len(versions)-1])
+	case len(keras) > 0:
+		hint = fmt.Sprintf("; %s is a Keras file: load it in Keras and %s", keras[0], exportHint)
+	case has(savedModelFile + "txt"):
+		hint = "; the text form isn't supported: save it in the binary form"
+	case has("variables/"):
+		hint = "; the variables are here without their graph: copy the whole SavedModel again"
+	}
+	if more := len(names) - 10; more > 0 {
+		names = append(names[:10], fmt.Sprintf("and %d more", more))
+	}
+	return "there is " + strings.Join(names, ", ") + hint
+}
+
+func isKerasFile(name string) bool {
+	return slices.Contains([]string{".keras", ".h5", ".hdf5"}, strings.ToLower(filepath.Ext(name)))
+}

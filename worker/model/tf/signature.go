@@ -1,0 +1,109 @@
+package tf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	corepb "github.com/galeone/tensorflow/tensorflow/go/core/protobuf/for_core_protos_go_proto"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// endpoint is a signature with the names of the graph's tensors behind it.
+type endpoint struct {
+	*model.Signature
+	feeds, fetches []tensorName // in the order of Inputs and Outputs
+}
+
+// tensorName is one output of an operation of the graph: "serving_default_x:0".
+type tensorName struct {
+	op    string
+	index int
+}
+
+// readEndpoints gives every signature that Penstock can carry. What it can't
+// carry is in refused, with the reason; when nothing is left that is an error.
+func readEndpoints(g *corepb.MetaGraphDef) (endpoints []endpoint, refused []error, err error) {
+	for _, name := range slices.Sorted(maps.Keys(g.GetSignatureDef())) {
+		if strings.HasPrefix(name, "__saved_model_") {
+			continue // TensorFlow's own: initialisation and training
+		}
+		e, err := readEndpoint(name, g.GetSignatureDef()[name])
+		if err != nil {
+			refused = append(refused, fmt.Errorf("signature %q: %w", name, err))
+			continue
+		}
+		endpoints = append(endpoints, e)
+	}
+	switch {
+	case len(endpoints) > 0:
+		return endpoints, refused, nil
+	case len(refused) > 0:
+		return nil, nil, fmt.Errorf("no signature can be served: %w", errors.Join(refused...))
+	}
+	return nil, nil, errors.New(`the model has no signature; save it with tf.saved_model.save(…, signatures=…) or model.export("DIR")`)
+}
+
+func readEndpoint(name string, def *corepb.SignatureDef) (endpoint, error) {
+	e := endpoint{Signature: &model.Signature{Name: name}}
+	var errIn, errOut error
+	e.Inputs, e.feeds, errIn = readTensors("input", def.GetInputs())
+	e.Outputs, e.fetches, errOut = readTensors("output", def.GetOutputs())
+	if err := cmp.Or(errIn, errOut); err != nil {
+		return e, err
+	}
+	if len(e.Outputs) == 0 {
+		return e, errors.New("it has no outputs")
+	}
+	return e, nil
+}
+
+// readTensors reads one side of a signature, in ascending order of name.
+func readTensors(side string, defs map[string]*corepb.TensorInfo) ([]model.TensorInfo, []tensorName, error) {
+	var infos []model.TensorInfo
+	var names []tensorName
+	for _, alias := range slices.Sorted(maps.Keys(defs)) {
+		def := defs[alias]
+		info := model.TensorInfo{Name: alias, DType: model.DType(def.GetDtype()), Shape: []int64{}}
+		if !info.DType.Known() {
+			return nil, nil, fmt.Errorf("%s %q is of type %s, which isn't supported; cast it inside the model",
+				side, alias, strings.ToLower(strings.TrimPrefix(def.GetDtype().String(), "DT_")))
+		}
+		name, err := parseTensorName(def.GetName())
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s %q: %w", side, alias, err)
+		}
+		if shape := def.GetTensorShape(); shape == nil || shape.GetUnknownRank() {
+			info.UnknownRank = true
+		} else {
+			for _, d := range shape.GetDim() {
+				info.Shape = append(info.Shape, max(d.GetSize(), -1))
+			}
+		}
+		infos = append(infos, info)
+		names = append(names, name)
+	}
+	return infos, names, nil
+}
+
+// parseTensorName splits "op:index". A sparse or composite tensor has no name
+// of its own.
+func parseTensorName(s string) (tensorName, error) {
+	if s == "" {
+		return tensorName{}, errors.New("it is a sparse or composite tensor, which isn't supported; make it dense inside the model")
+	}
+	op, digits, found := strings.Cut(s, ":")
+	if !found {
+		return tensorName{op: op}, nil
+	}
+	index, err := strconv.Atoi(digits)
+	if err != nil || index < 0 {
+		return tensorName{}, fmt.Errorf("%q is not a tensor's name", s)
+	}
+	return tensorName{op, index}, nil
+}
