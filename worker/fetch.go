@@ -81,7 +81,7 @@ func (w *Worker) startable(it *item) error {
 	case w.cfg.Locations.Reserved(it.request):
 		return &request.Problem{
 			Code: request.CodeReservedKey, Stage: request.StageAccept,
-			Message: fmt.Sprintf("uploads below the folder requests/ are refused: the result of %s would lie where results of API requests lie", it.request.Input),
+			Message: fmt.Sprintf("the result of %s would lie where Penstock keeps results of requests with an id, or its own state: uploads below requests/ and .penstock/ are refused", it.request.Input),
 			Hint:    "upload it under another key",
 		}
 	}
@@ -127,6 +127,12 @@ func (w *Worker) read(it *item, reserved int64) (body []byte, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, w.notFound(it)
+	case errors.Is(err, fs.ErrInvalid):
+		return nil, &request.Problem{
+			Code: request.CodeInvalid, Stage: request.StageFetch,
+			Message: fmt.Sprintf("the object store refuses to look for %s: %v", it.request.Input, err),
+			Hint:    "give the object another key",
+		}
 	case errors.Is(err, storage.ErrForbidden):
 		return nil, &attempt{request.Problem{
 			Code: request.CodeForbidden, Stage: request.StageFetch, Retryable: true,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -96,6 +97,12 @@ func (w *Worker) commit(it *item, body []byte, contentType string) error {
 	p := it.provenance()
 	v, err := w.terminals.putOutput(it.lease.ctx, c, document{body, contentType, p.Metadata(w.cfg.Locations.OutputOf(it.request))})
 	switch {
+	case errors.Is(err, fs.ErrInvalid):
+		return &request.Problem{
+			Code: request.CodeOutputTaken, Stage: request.StageStore,
+			Message: fmt.Sprintf("the object store refuses the key of the result: %v", err),
+			Hint:    "give the input another key, or the request another id",
+		}
 	case err != nil:
 		return err
 	case v == taken:
@@ -169,7 +176,10 @@ func (w *Worker) conclude(ctx context.Context, it *item, err error) outcome {
 	if o == outcomeFailed {
 		var werr error
 		if o, werr = w.writeFailure(it, r); werr != nil {
-			o, err = w.judge(it, werr).outcome, errors.Join(err, werr)
+			if o = w.judge(it, werr).outcome; o == outcomeFailed {
+				o = outcomeRetried // it can't be: there is no object that says so
+			}
+			err = errors.Join(err, werr)
 		}
 	}
 	terminal := o != outcomeReleased && o != outcomeRetried && o != outcomeLost

@@ -64,7 +64,7 @@ func answered(err error) bool {
 		return true
 	}
 	return err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, storage.ErrForbidden) ||
-		errors.Is(err, storage.ErrPrecondition) || errors.Is(err, errLeaseEnds)
+		errors.Is(err, storage.ErrPrecondition) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, errLeaseEnds)
 }
 
 // heard records how the last call went.
