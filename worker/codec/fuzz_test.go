@@ -207,3 +207,27 @@ func canonical(t model.Tensor) {
 		}
 	}
 }
+
+func TestMemoryStaysInProportionToTheWorstInputs(t *testing.T) {
+	const n = 200_000
+	wide := newModel(anyShape("a", model.Float64), anyShape("b", model.Float64), anyShape("c", model.Float64))
+	for name, c := range map[string]struct {
+		model      *testModel
+		key, value string
+	}{
+		"empty strings":  {text, "instances", `""`},
+		"quotes":         {text, "instances", `"\"\"\"\"\"\"\"\""`},
+		"empty base64":   {text, "instances", `{"b64":""}`},
+		"digits":         {newModel(anyShape("x", model.Float64)), "instances", "1"},
+		"empty lists":    {newModel(anyShape("x", model.Float64)), "instances", "[]"},
+		"objects":        {newModel(anyShape("x", model.Int64)), "inputs", `1`},
+		"several inputs": {wide, "instances", `{"a":1,"b":1,"c":1}`},
+		"ignored lists":  {floats, "other", `[[[[]]]]`},
+		"commas":         {floats, "instances", ``},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"` + c.key + `":[` + strings.TrimSuffix(strings.Repeat(c.value+",", n), ",") + `]}`
+			_, _ = checkProportion(t, []byte(body), c.model)
+		})
+	}
+}

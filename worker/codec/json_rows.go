@@ -52,8 +52,9 @@ func (r *rows) add(s *scanner) *fault {
 
 // atBase64 says whether a base64Object is next.
 func (s *scanner) atBase64() bool {
-	probe := *s
-	_, ok := probe.base64Object()
+	start := s.i
+	_, ok := s.base64Object()
+	s.i = start
 	return ok
 }
 

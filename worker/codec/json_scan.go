@@ -76,6 +76,15 @@ func (s *scanner) unexpected(want string) *fault {
 	return s.broken("expected %s, not %q", want, r)
 }
 
+// take reads c, if it comes next.
+func (s *scanner) take(c byte) bool {
+	if s.peek() != c {
+		return false
+	}
+	s.i++
+	return true
+}
+
 // word reads a literal such as true, if it is next.
 func (s *scanner) word(w string) bool {
 	if len(s.b)-s.i < len(w) || string(s.b[s.i:s.i+len(w)]) != w {
@@ -87,12 +96,10 @@ func (s *scanner) word(w string) bool {
 
 // more reads what follows an element: true for a comma, false for end.
 func (s *scanner) more(end byte) (bool, *fault) {
-	switch s.peek() {
-	case ',':
-		s.i++
+	switch {
+	case s.take(','):
 		return true, nil
-	case end:
-		s.i++
+	case s.take(end):
 		return false, nil
 	}
 	return false, s.unexpected(fmt.Sprintf("',' or '%c'", end))
@@ -101,8 +108,7 @@ func (s *scanner) more(end byte) (bool, *fault) {
 // elements reads a list; visit reads each element. It gives their number.
 func (s *scanner) elements(visit func(i int64) *fault) (n int64, f *fault) {
 	s.i++ // the bracket
-	if s.peek() == ']' {
-		s.i++
+	if s.take(']') {
 		return 0, nil
 	}
 	for more := true; more; n++ {
@@ -120,8 +126,7 @@ func (s *scanner) elements(visit func(i int64) *fault) (n int64, f *fault) {
 // value. The key is valid during the call.
 func (s *scanner) members(visit func(key []byte) *fault) *fault {
 	s.i++ // the brace
-	if s.peek() == '}' {
-		s.i++
+	if s.take('}') {
 		return nil
 	}
 	for {
@@ -132,10 +137,9 @@ func (s *scanner) members(visit func(key []byte) *fault) *fault {
 		if f != nil {
 			return f
 		}
-		if s.peek() != ':' {
+		if !s.take(':') {
 			return s.unexpected("':'")
 		}
-		s.i++
 		if f := visit(key); f != nil {
 			return f.within(step(key))
 		}

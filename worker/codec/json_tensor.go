@@ -200,22 +200,17 @@ func (c *column) text(s *scanner) *fault {
 // base64Object reads an object whose one member is a string called b64. If
 // there is another value next, or none, it reads nothing.
 func (s *scanner) base64Object() (encoded []byte, ok bool) {
-	if s.peek() != '{' {
-		return nil, false
-	}
-	probe, members := *s, 0
-	f := probe.members(func(key []byte) (f *fault) {
-		if members++; members == 1 && string(key) == "b64" && probe.peek() == '"' {
-			encoded, f = probe.str()
-			return f
+	start := s.i
+	if s.take('{') && s.peek() == '"' {
+		key, f := s.str()
+		if f == nil && string(key) == "b64" && s.take(':') && s.peek() == '"' {
+			if encoded, f = s.str(); f == nil && s.take('}') {
+				return encoded, true
+			}
 		}
-		return &fault{} // enough seen
-	})
-	if f != nil || members != 1 {
-		return nil, false
 	}
-	*s = probe
-	return encoded, true
+	s.i = start
+	return nil, false
 }
 
 // wrong is the fault of the value that comes next; but says what would have
