@@ -91,8 +91,8 @@ func Open(ctx context.Context, opts Options) (*Clients, error) {
 }
 
 // Skew is how far the servers' clock is ahead of the local one (negative:
-// behind), good to about a second. It is learned from replies, and 0 before
-// the first. The time by the servers' clock is time.Now().Add(c.Skew()).
+// behind), good to about a second; one below two seconds counts as none. It is
+// learned from replies, and 0 before the first. The time by the servers' clock is time.Now().Add(c.Skew()).
 func (c *Clients) Skew() time.Duration { return c.clock.skew() }
 
 // transport is of the SDK's own kind, because that is the only one that it can

@@ -38,7 +38,12 @@ func (c *clock) observe(header http.Header, now time.Time) {
 	c.count++
 }
 
-// skew is the median, which a few replies that are far off do not move.
+// resolution is what a Date of whole seconds can't tell from no difference.
+const resolution = 2 * time.Second
+
+// skew is the median, which a few replies that are far off do not move. A
+// small one counts as none: two clocks that agree would otherwise be told
+// apart by where in a second the replies happened to fall.
 func (c *clock) skew() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,7 +52,10 @@ func (c *clock) skew() time.Duration {
 	}
 	sorted := slices.Clone(c.seen[:min(c.count, samples)])
 	slices.Sort(sorted)
-	return sorted[len(sorted)/2]
+	if median := sorted[len(sorted)/2]; median.Abs() >= resolution {
+		return median
+	}
+	return 0
 }
 
 // observedClient is an HTTP client that shows each reply to a clock.

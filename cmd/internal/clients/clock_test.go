@@ -15,6 +15,18 @@ func header(date time.Time) http.Header {
 	}
 }
 
+func TestClocksThatAgreeHaveNoSkew(t *testing.T) {
+	t.Parallel()
+	var c clock
+	now := time.Date(2026, 1, 2, 3, 4, 5, int(900*time.Millisecond), time.UTC)
+	for range samples {
+		c.observe(header(now), now)
+		if got := c.skew(); got != 0 {
+			t.Fatalf("skew %v of a Date cut to seconds", got)
+		}
+	}
+}
+
 func TestSkewIsNotMovedByAFewOddReplies(t *testing.T) {
 	var c clock
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
