@@ -77,6 +77,13 @@ func (c *Config) validate() error {
 	if c.LabelOutput != "" && len(c.Labels) == 0 {
 		fault("label_output is %q, but there are no labels", c.LabelOutput)
 	}
+	seen := make(map[string]bool)
+	for i, l := range c.Labels {
+		if l == "" || seen[l] {
+			fault("labels: number %d, %q, is empty or a repetition; each class needs a name of its own", i, l)
+		}
+		seen[l] = true
+	}
 	if s := c.Image; s != nil {
 		if s.Height < 0 || s.Width < 0 {
 			fault("image: height %d and width %d must not be negative", s.Height, s.Width)
