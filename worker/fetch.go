@@ -101,7 +101,7 @@ const slowestFetch = 1 << 20
 func (w *Worker) read(it *item, reserved int64) (body []byte, err error) {
 	limit := 30*time.Second + time.Duration(reserved/slowestFetch)*time.Second
 	var grown *grownError
-	err = w.store.try(it.pending, limit, "fetch "+it.request.Input.String(), func(ctx context.Context) error {
+	err = w.store.try(it.pending, limit, verbFetch, it.request.Input, func(ctx context.Context) error {
 		o, err := w.cfg.Store.Get(ctx, it.request.Input, storage.GetOptions{})
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ func (w *Worker) read(it *item, reserved int64) (body []byte, err error) {
 		return nil, &request.Problem{
 			Code: request.CodeInvalid, Stage: request.StageFetch,
 			Message: fmt.Sprintf("the object store refuses to look for %s: %v", it.request.Input, err),
-			Hint:    "give the object another key",
+			Hint:    "give the object another key, or correct the version id",
 		}
 	case errors.Is(err, storage.ErrForbidden):
 		return nil, &attempt{request.Problem{

@@ -60,10 +60,7 @@ func (it *item) attempts() int {
 // claim is the item's claim to its terminal object.
 func (it *item) claim(fence func(time.Duration) error) claim {
 	return claim{
-		request: it.request, identity: it.identity, input: it.input, fence: fence, held: func() bool { return !it.lease.lost() },
-		// An upload may be a later version of one that failed.
-		fresh:    !it.request.Upload() && !it.suspect && !it.redriven,
-		redriven: it.redriven,
+		request: it.request, identity: it.identity, input: it.input, fence: fence, redriven: it.redriven,
 	}
 }
 

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
-
-	"github.com/penstock/penstock/storage"
 )
 
 // readiness is what the receiving goroutine knows of the queue's health.
@@ -65,9 +62,8 @@ func (w *Worker) wellEnough() bool {
 	probe := w.cfg.Locations.State
 	probe.Key += "probe"
 	_, err := w.cfg.Store.Head(ctx, probe)
-	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, storage.ErrForbidden) {
-		w.store.heard(nil)
-		return true
+	if answered(err) {
+		w.store.reached()
 	}
-	return false
+	return w.store.sick() == nil
 }

@@ -279,6 +279,9 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 			return outcomeRetried, err
 		}
 	}
+	if v == duplicate {
+		return outcomeDuplicate, nil
+	}
 	return outcomeFailed, nil
 }
 

@@ -51,7 +51,7 @@ func (s strikes) total() int { return s.group + s.solo + s.failed }
 func (w *Worker) lookUpStrikes(ctx context.Context, it *item) error {
 	var found strikes
 	folder := w.cfg.Locations.StrikesOf(it.identity)
-	err := w.store.try(ctx, w.cfg.callLimit(), "list "+folder.String(), func(ctx context.Context) error {
+	err := w.store.try(ctx, w.cfg.callLimit(), verbList, folder, func(ctx context.Context) error {
 		found = strikes{known: true}
 		for info, err := range w.cfg.Store.List(ctx, folder, "") {
 			if err != nil {
@@ -164,16 +164,20 @@ func (w *Worker) isolate(it *item) (leave func(), err error) {
 func (w *Worker) putStrike(ctx context.Context, it *item, company string) error {
 	for {
 		ref := w.cfg.Locations.StrikeOf(it.identity, it.history.next, company)
-		err := w.store.try(ctx, w.cfg.callLimit(), "write "+ref.String(), func(ctx context.Context) error {
+		unsure := false // whether a write without an answer took effect
+		err := w.store.try(ctx, w.cfg.callLimit(), verbWrite, ref, func(ctx context.Context) error {
 			_, err := w.cfg.Store.Put(ctx, ref, nil, storage.PutOptions{IfNoneMatch: true})
+			if unsure && errors.Is(err, storage.ErrPrecondition) {
+				return nil // ours: counted as another's it would stay, and tell against an innocent
+			}
+			unsure = unsure || !answered(err)
 			return notWritable(err)
 		})
 		if err == nil {
 			it.strike = ref
 			return nil
 		}
-		// It is there: ours, whose reply was lost, or that of a worker that
-		// holds the message no more. One too many is the safe side.
+		// Else it is that of a worker that holds the message no more.
 		if !errors.Is(err, storage.ErrPrecondition) {
 			return err
 		}

@@ -33,7 +33,7 @@ var errLeaseEnds = errors.New("the lease ends before a write would")
 type terminals struct {
 	store     storage.Store
 	locations request.Locations
-	try       func(ctx context.Context, limit time.Duration, step string, op func(context.Context) error) error
+	try       func(ctx context.Context, limit time.Duration, verb string, ref storage.Ref, op func(context.Context) error) error
 	limit     time.Duration // of one call
 }
 
@@ -45,11 +45,6 @@ type claim struct {
 	// fence is asked before each write: it errs when the lease would not
 	// outlast it.
 	fence func(limit time.Duration) error
-	// held says whether the lease has not run out.
-	held func() bool
-	// fresh says that nobody can have written for this claim before: neither
-	// an earlier delivery nor an earlier version of the input.
-	fresh bool
 	// redriven says that a person sent the request again: its old failure may
 	// be replaced.
 	redriven bool
@@ -62,11 +57,12 @@ type document struct {
 	metadata    map[string]string
 }
 
-// putOutput commits a result.
+// putOutput commits a result. It always looks for a failure too: a first
+// delivery can be that of a second message for the same request.
 func (t *terminals) putOutput(ctx context.Context, c claim, d document) (verdict, error) {
 	ref := t.locations.OutputOf(c.request)
 	info, v, err := t.write(ctx, c, ref, d)
-	if err != nil || v == superseded || v == taken || c.fresh && c.held() {
+	if err != nil || v == superseded || v == taken {
 		return v, err
 	}
 	rival, other, err := t.look(ctx, c, t.locations.FailureOf(c.request))
@@ -129,9 +125,10 @@ func (t *terminals) yield(ctx context.Context, c claim) (verdict, error) {
 // same input left there.
 func (t *terminals) write(ctx context.Context, c claim, ref storage.Ref, d document) (storage.Info, verdict, error) {
 	opts := storage.PutOptions{ContentType: d.contentType, Metadata: d.metadata, IfNoneMatch: true}
+	unsure := false // whether a write without an answer took effect
 	for {
 		var info storage.Info
-		err := t.try(ctx, t.limit, "write "+ref.String(), func(ctx context.Context) (err error) {
+		err := t.try(ctx, t.limit, verbWrite, ref, func(ctx context.Context) (err error) {
 			if err := c.fence(t.limit); err != nil {
 				return fmt.Errorf("%w: %w", errLeaseEnds, err)
 			}
@@ -139,13 +136,14 @@ func (t *terminals) write(ctx context.Context, c claim, ref storage.Ref, d docum
 			if opts.IfMatch != "" && errors.Is(err, fs.ErrNotExist) {
 				err = storage.ErrPrecondition // what was to be replaced is gone
 			}
+			unsure = unsure || !answered(err)
 			return notWritable(err)
 		})
 		if !errors.Is(err, storage.ErrPrecondition) {
 			return info, committed, err
 		}
-		// Something is there. It may be ours: a reply can be lost after the
-		// write took effect.
+		// Something is there. It may be what this call wrote: a reply can be
+		// lost after the write took effect.
 		rival, there, err := t.look(ctx, c, ref)
 		if err != nil {
 			return info, committed, err
@@ -153,8 +151,10 @@ func (t *terminals) write(ctx context.Context, c claim, ref storage.Ref, d docum
 		switch {
 		case rival == nobody:
 			opts.IfNoneMatch, opts.IfMatch = true, ""
-		case rival == older, rival == same && c.redriven && there.ETag != opts.IfMatch:
+		case rival == older, rival == same && c.redriven:
 			opts.IfNoneMatch, opts.IfMatch = false, there.ETag
+		case rival == same && unsure:
+			return there, committed, nil
 		case rival == same:
 			return there, duplicate, nil
 		case rival == newer:
@@ -209,7 +209,7 @@ func (t *terminals) look(ctx context.Context, c claim, ref storage.Ref) (rival, 
 }
 
 func (t *terminals) head(ctx context.Context, ref storage.Ref) (info storage.Info, err error) {
-	err = t.try(ctx, t.limit, "look at "+ref.String(), func(ctx context.Context) (err error) {
+	err = t.try(ctx, t.limit, verbLook, ref, func(ctx context.Context) (err error) {
 		info, err = t.store.Head(ctx, ref)
 		return err
 	})
@@ -219,7 +219,7 @@ func (t *terminals) head(ctx context.Context, ref storage.Ref) (info storage.Inf
 // remove deletes the very object that was seen; another in its place stays.
 func (t *terminals) remove(ctx context.Context, c claim, seen storage.Info) error {
 	seen.Ref.Version = "" // a plain delete, also where versions are kept
-	err := t.try(ctx, t.limit, "delete "+seen.Ref.String(), func(ctx context.Context) error {
+	err := t.try(ctx, t.limit, verbDelete, seen.Ref, func(ctx context.Context) error {
 		if err := c.fence(t.limit); err != nil {
 			return fmt.Errorf("%w: %w", errLeaseEnds, err)
 		}
