@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/penstock/penstock/worker"
+	"github.com/penstock/penstock/worker/model/tf"
 )
 
 // Exit codes.
@@ -31,6 +32,7 @@ const (
 )
 
 func main() {
+	_ = tf.Quiet() // a noisy log is no reason to end
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
