@@ -2,165 +2,210 @@ package gateway
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
+	"encoding/xml"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"sync"
+	"net/url"
+	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/gofiber/fiber/v3"
+	"github.com/versity/versitygw/s3event"
 	"go.uber.org/zap"
 )
 
-const (
-	// eventBacklog is how many documents wait for a slow receiver. Beyond it
-	// versitygw's calls wait, and it gives each up after 3 seconds.
-	eventBacklog = 4096
-	// eventWorkers is how many calls of OnEvent run at a time.
-	eventWorkers = 8
-	// eventAttempts is how often a document is offered to OnEvent.
-	eventAttempts = 5
-	// maxEvent bounds a document; one record is about 1 KiB.
-	maxEvent = 1 << 20
-	// quiet is how long no document must have arrived before close believes
-	// that none is under way: versitygw sends each from a goroutine of its own
-	// and waits for none.
-	quiet = 50 * time.Millisecond
-	// eventDrain bounds the delivery of what is left at close.
-	eventDrain = 10 * time.Second
-)
+// eventTimeout bounds how long a write waits until OnEvent has taken its
+// event, over all attempts.
+const eventTimeout = 10 * time.Second
 
-// events takes versitygw's webhook calls, answers them at once and passes the
-// documents on.
+// heads is the part of the backend that events need.
+type heads interface {
+	HeadObject(context.Context, *s3.HeadObjectInput) (*s3.HeadObjectOutput, error)
+}
+
+// events makes versitygw's events into documents. It is called after a write
+// has succeeded and before it is answered.
 type events struct {
-	url     string
-	server  *http.Server
-	served  chan struct{} // closed when the server has ended
-	backlog chan []byte
-	ending  chan struct{} // closed when no more documents arrive
-	workers sync.WaitGroup
 	ctx     context.Context // of OnEvent
-	cancel  context.CancelFunc
+	region  string
+	heads   heads
 	onEvent func(context.Context, []byte) error
 	log     *zap.Logger
-	arrived chan struct{} // signals a document, for close
+	last    atomic.Int64 // the last sequencer
 }
 
-func listenEvents(onEvent func(context.Context, []byte) error, log *zap.Logger) (*events, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("listen for events: %w", err)
-	}
-	e := &events{
-		url:     "http://" + l.Addr().String(),
-		served:  make(chan struct{}),
-		backlog: make(chan []byte, eventBacklog),
-		ending:  make(chan struct{}),
-		onEvent: onEvent,
-		log:     log,
-		arrived: make(chan struct{}, 1),
-	}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.server = &http.Server{Handler: http.HandlerFunc(e.accept), ReadHeaderTimeout: 10 * time.Second}
-	go func() {
-		defer close(e.served)
-		if err := e.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("S3 events stopped", zap.Error(err))
+var _ s3event.S3EventSender = (*events)(nil)
+
+// eventDocument is what S3 sends to a queue.
+type eventDocument struct {
+	Records []eventRecord
+}
+
+type eventRecord struct {
+	EventVersion      string            `json:"eventVersion"`
+	EventSource       string            `json:"eventSource"`
+	Region            string            `json:"awsRegion"`
+	Time              string            `json:"eventTime"`
+	Name              string            `json:"eventName"`
+	UserIdentity      eventIdentity     `json:"userIdentity"`
+	RequestParameters map[string]string `json:"requestParameters"`
+	ResponseElements  map[string]string `json:"responseElements"`
+	S3                eventEntity       `json:"s3"`
+}
+
+type eventIdentity struct {
+	PrincipalID string `json:"principalId"`
+}
+
+type eventEntity struct {
+	SchemaVersion   string      `json:"s3SchemaVersion"`
+	ConfigurationID string      `json:"configurationId"`
+	Bucket          eventBucket `json:"bucket"`
+	Object          eventObject `json:"object"`
+}
+
+type eventBucket struct {
+	Name  string        `json:"name"`
+	Owner eventIdentity `json:"ownerIdentity"`
+	ARN   string        `json:"arn"`
+}
+
+type eventObject struct {
+	Key       string `json:"key"` // form-encoded, but for slashes
+	Size      *int64 `json:"size,omitempty"`
+	ETag      string `json:"eTag,omitempty"`
+	VersionID string `json:"versionId,omitempty"`
+	Sequencer string `json:"sequencer"`
+}
+
+// SendEvent implements versitygw's event sender. What it takes from ctx is
+// copied: fiber uses that memory again for the next request.
+func (e *events) SendEvent(ctx fiber.Ctx, m s3event.EventMeta) {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(strings.Clone(ctx.Path()), "/"), "/")
+	name := strings.TrimPrefix(string(m.EventName), "s3:")
+	switch m.EventName {
+	case s3event.EventObjectRemovedDeleteObjects:
+		for _, key := range deletedKeys(ctx.BodyRaw()) {
+			e.send(e.record(ctx, m, "ObjectRemoved:Delete", bucket, key))
 		}
-	}()
-	for range eventWorkers {
-		e.workers.Go(e.work)
+		return
+	case s3event.EventObjectCreatedPost:
+		key = postedKey(bucket, strings.Clone(ctx.GetRespHeader("Location")))
 	}
-	return e, nil
+	r := e.record(ctx, m, name, bucket, key)
+	if strings.HasPrefix(name, "ObjectCreated:") {
+		r.S3.Object.VersionID = strings.Clone(ctx.GetRespHeader("x-amz-version-id"))
+		r.S3.Object.Size = e.size(bucket, key, m.ObjectSize)
+		if m.ObjectETag != nil {
+			r.S3.Object.ETag = strings.Trim(*m.ObjectETag, `"`)
+		}
+	}
+	e.send(r)
 }
 
-// work delivers until the server has ended and nothing is left.
-func (e *events) work() {
+// Close implements versitygw's event sender.
+func (e *events) Close() error { return nil }
+
+func (e *events) record(ctx fiber.Ctx, m s3event.EventMeta, name, bucket, key string) eventRecord {
+	return eventRecord{
+		EventVersion:      "2.1",
+		EventSource:       "aws:s3",
+		Region:            e.region,
+		Time:              time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),
+		Name:              name,
+		UserIdentity:      eventIdentity{m.BucketOwner},
+		RequestParameters: map[string]string{"sourceIPAddress": strings.Clone(ctx.IP())},
+		ResponseElements: map[string]string{
+			"x-amz-request-id": strings.Clone(ctx.GetRespHeader("x-amz-request-id")),
+			"x-amz-id-2":       strings.Clone(ctx.GetRespHeader("x-amz-id-2")),
+		},
+		S3: eventEntity{
+			SchemaVersion:   "1.0",
+			ConfigurationID: "penstock-local",
+			Bucket:          eventBucket{Name: bucket, Owner: eventIdentity{m.BucketOwner}, ARN: "arn:aws:s3:::" + bucket},
+			Object:          eventObject{Key: formEncoded(key), Sequencer: e.sequencer()},
+		},
+	}
+}
+
+// formEncoded encodes a key as S3 does in events.
+func formEncoded(key string) string {
+	return strings.ReplaceAll(url.QueryEscape(key), "%2F", "/")
+}
+
+// sequencer rises with every event, also over restarts.
+func (e *events) sequencer() string {
 	for {
-		select {
-		case body := <-e.backlog:
-			e.deliver(body)
-			continue
-		case <-e.ending:
-		}
-		select {
-		case body := <-e.backlog:
-			e.deliver(body)
-		default:
-			return
+		last := e.last.Load()
+		next := max(time.Now().UnixNano(), last+1)
+		if e.last.CompareAndSwap(last, next) {
+			return fmt.Sprintf("%016X", next)
 		}
 	}
 }
 
-// accept answers without a body: versitygw doesn't close it, and a connection
-// with an unread one could not be used again.
-func (e *events) accept(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxEvent))
+// size fills in what versitygw doesn't say of copies and multipart uploads.
+func (e *events) size(bucket, key string, told int64) *int64 {
+	if told > 0 {
+		return &told
+	}
+	out, err := e.heads.HeadObject(e.ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil || out.ContentLength == nil {
+		return nil // gone already, or replaced: an event without a size says so
+	}
+	return out.ContentLength
+}
+
+// deletedKeys are the keys of a DeleteObjects request.
+func deletedKeys(body []byte) []string {
+	var request struct {
+		Objects []struct{ Key string } `xml:"Object"`
+	}
+	if xml.Unmarshal(body, &request) != nil {
+		return nil // versitygw understood it, so this can't be
+	}
+	keys := make([]string, len(request.Objects))
+	for i, o := range request.Objects {
+		keys[i] = o.Key
+	}
+	return keys
+}
+
+// postedKey finds the key of a form upload in the reply: in the query of a
+// redirect, else in the path.
+func postedKey(bucket, location string) string {
+	u, err := url.Parse(location)
 	if err != nil {
-		w.WriteHeader(http.StatusBadRequest)
+		return ""
+	}
+	if q := u.Query(); q.Get("bucket") == bucket && q.Has("key") {
+		return q.Get("key")
+	}
+	return strings.TrimPrefix(u.Path, "/"+bucket+"/")
+}
+
+// send offers a document to OnEvent until it is taken.
+func (e *events) send(r eventRecord) {
+	body, err := json.Marshal(eventDocument{[]eventRecord{r}})
+	if err != nil {
+		e.log.Error("S3 event lost", zap.String("key", r.S3.Object.Key), zap.Error(err))
 		return
 	}
-	select {
-	case e.arrived <- struct{}{}:
-	default:
-	}
-	select {
-	case e.backlog <- body:
-		w.WriteHeader(http.StatusOK)
-	case <-r.Context().Done():
-		e.log.Error("S3 event lost: the receiver is too slow", zap.ByteString("event", body))
-	}
-}
-
-// deliver offers a document to OnEvent until it is taken.
-func (e *events) deliver(body []byte) {
-	pause := 100 * time.Millisecond
-	for attempt := 1; ; attempt++ {
-		err := e.onEvent(e.ctx, body)
+	ctx, cancel := context.WithTimeout(e.ctx, eventTimeout)
+	defer cancel()
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		err := e.onEvent(ctx, body)
 		if err == nil {
-			return
-		}
-		if attempt == eventAttempts || e.ctx.Err() != nil {
-			e.log.Error("S3 event lost", zap.ByteString("event", body), zap.Int("attempts", attempt), zap.Error(err))
 			return
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
-		case <-e.ctx.Done():
-		}
-		timer.Stop()
-		pause *= 2
-	}
-}
-
-// close delivers what has arrived and is arriving, and ends. The gateway has
-// ended before.
-func (e *events) close() {
-	defer e.cancel()
-	stop := time.AfterFunc(eventDrain, e.cancel)
-	defer stop.Stop()
-	e.settle()
-	if err := e.server.Shutdown(e.ctx); err != nil {
-		_ = e.server.Close() // past the drain time: cut what is left
-	}
-	<-e.served
-	close(e.ending)
-	e.workers.Wait()
-}
-
-// settle waits until no document has arrived for a moment.
-func (e *events) settle() {
-	timer := time.NewTimer(quiet)
-	defer timer.Stop()
-	for {
-		select {
-		case <-e.arrived:
-			timer.Reset(quiet)
-		case <-timer.C:
-			return
-		case <-e.ctx.Done():
+		case <-ctx.Done():
+			timer.Stop()
+			e.log.Error("S3 event lost: its receiver did not take it in time", zap.ByteString("event", body), zap.Error(err))
 			return
 		}
 	}

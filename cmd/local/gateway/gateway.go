@@ -6,6 +6,14 @@
 // Two limits come from versitygw: one gateway a process, and opening one
 // changes the process's working directory to its data. Make other paths
 // absolute first.
+//
+// # Events
+//
+// The document of every write is handed over before the write is answered, so
+// an event is lost only when its receiver refuses it for seconds or the
+// process dies in between; then the writer has no answer either. versitygw's
+// own webhook is not used: it sends after the answer, and reads bucket and key
+// from memory that the next request may have overwritten by then.
 package gateway
 
 import (
@@ -13,22 +21,25 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
-	"github.com/versity/versitygw/embedgw"
+	"github.com/versity/versitygw/s3api"
+	"github.com/versity/versitygw/s3api/middlewares"
+	"github.com/versity/versitygw/s3event"
 	"go.uber.org/zap"
 )
 
 // healthPath is not signed; a bucket can't have its name.
 const healthPath = "/healthz"
 
-// startTimeout bounds the wait for the endpoint's first answer. It takes
-// milliseconds on a machine that is not overloaded.
+// startTimeout bounds the start. It takes milliseconds on a machine that is
+// not overloaded.
 const startTimeout = 20 * time.Second
 
 // maxRequests bounds requests under way, and connections.
@@ -47,12 +58,11 @@ type Config struct {
 	Region string
 	// Buckets are created if they don't exist.
 	Buckets []string
-	// OnEvent gets the S3 event document of every write and delete, as
-	// versitygw made it: its event names begin with "s3:", ETags keep their
-	// quotes, keys are not URL-encoded. Calls are concurrent. An error is
-	// retried a few times, then logged. Delivery is best effort: what was
-	// written when the process died may never be told, so whoever depends on
-	// events reconciles at start. Default: no events.
+	// OnEvent gets the event document of every write and delete, in the form
+	// that S3 sends to a queue. The write is answered when it returns, so it
+	// must be quick. Calls are concurrent. An error is retried for some
+	// seconds, then logged, and the write is answered all the same: the object
+	// is there. Default: no events.
 	OnEvent func(ctx context.Context, body []byte) error
 	// Logger gets what went wrong with events. Default: nothing is logged.
 	Logger *zap.Logger
@@ -62,11 +72,16 @@ type Config struct {
 type Gateway struct {
 	url      string
 	metadata string
-	events   *events // nil without OnEvent
-	cancel   context.CancelFunc
-	done     chan struct{} // closed when the gateway has ended
-	err      error         // why, once done
+	backend  *posix.Posix
+	server   *s3api.S3ApiServer
+	cancel   context.CancelFunc // ends OnEvent
+	done     chan struct{}      // closed when the server has ended
+	err      error              // why, once done
+	log      *zap.Logger
 }
+
+// running holds the limit of one gateway a process.
+var running atomic.Bool
 
 // Open starts the endpoint and returns when it answers and the buckets exist.
 // ctx bounds the start only. Close the result.
@@ -77,46 +92,74 @@ func Open(ctx context.Context, config Config) (*Gateway, error) {
 	if config.Region == "" {
 		config.Region = "us-east-1"
 	}
+	if !running.CompareAndSwap(false, true) {
+		return nil, errors.New("start S3: there is one already, and a process can have only one")
+	}
+	g, listening, err := newGateway(config)
+	if err != nil {
+		running.Store(false)
+		return nil, err
+	}
+	ctx, stop := context.WithTimeout(ctx, startTimeout)
+	defer stop()
+	if err := g.start(ctx, config, listening); err != nil {
+		_ = g.Close() // err says why
+		return nil, fmt.Errorf("start S3 on %s: %w", g.url, err)
+	}
+	return g, nil
+}
+
+// newGateway starts the server; listening is closed when it can be reached.
+func newGateway(config Config) (_ *Gateway, listening chan struct{}, err error) {
 	backend, metadata, err := openBackend(config.Dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	addr, err := freeAddr(config.Addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	run, cancel := context.WithCancel(context.Background())
-	g := &Gateway{url: "http://" + addr, metadata: metadata, cancel: cancel, done: make(chan struct{})}
-	var webhook string
+	ctx, cancel := context.WithCancel(context.Background())
+	g := &Gateway{url: "http://" + addr, metadata: metadata, backend: backend, cancel: cancel, done: make(chan struct{}), log: config.Logger}
+	var sender s3event.S3EventSender // must stay a nil interface without OnEvent
 	if config.OnEvent != nil {
-		if g.events, err = listenEvents(config.OnEvent, config.Logger); err != nil {
-			cancel()
-			return nil, err
-		}
-		webhook = g.events.url
+		sender = &events{ctx: ctx, region: config.Region, heads: backend, onEvent: config.OnEvent, log: config.Logger}
+	}
+	listening = make(chan struct{})
+	g.server, err = s3api.New(
+		backend,
+		middlewares.RootUserConfig{Access: config.AccessKey, Secret: config.SecretKey},
+		config.Region,
+		auth.NewIAMServiceSingle(auth.Account{Access: config.AccessKey, Secret: config.SecretKey, Role: auth.RoleAdmin}),
+		nil, nil, sender, nil, // no audit logs, no metrics
+		s3api.WithConcurrencyLimiter(maxRequests, maxRequests),
+		s3api.WithMpMaxParts(10_000),
+		s3api.WithQuiet(),
+		s3api.WithHealth(healthPath),
+		s3api.WithKeepAlive(),
+		s3api.WithOnListen(func() { close(listening) }),
+	)
+	if err != nil {
+		cancel()
+		return nil, nil, fmt.Errorf("make S3 server: %w", err)
 	}
 	go func() {
 		defer close(g.done)
-		g.err = embedgw.RunVersityGW(run, backend, &embedgw.Config{
-			RootUserAccess:    config.AccessKey,
-			RootUserSecret:    config.SecretKey,
-			Region:            config.Region,
-			Ports:             []string{addr},
-			MaxConnections:    maxRequests,
-			MaxRequests:       maxRequests,
-			MultipartMaxParts: 10_000,
-			KeepAlive:         true,
-			Quiet:             true,
-			HealthPath:        healthPath,
-			EventWebhookURL:   webhook,
-		})
+		g.err = g.server.ServeMultiPort([]string{addr})
 	}()
-	ctx, stop := context.WithTimeout(ctx, startTimeout)
-	defer stop()
-	if err := g.start(ctx, config); err != nil {
-		return nil, errors.Join(fmt.Errorf("start S3 on %s: %w", addr, err), g.Close())
+	return g, listening, nil
+}
+
+// start waits until the endpoint can be reached and makes the buckets.
+func (g *Gateway) start(ctx context.Context, config Config, listening <-chan struct{}) error {
+	select {
+	case <-listening:
+		return g.createBuckets(ctx, config)
+	case <-g.done:
+		return g.err
+	case <-ctx.Done():
+		return fmt.Errorf("it is not listening: %w", context.Cause(ctx))
 	}
-	return g, nil
 }
 
 // URL is the endpoint, for path-style addressing.
@@ -128,50 +171,24 @@ func (g *Gateway) Metadata() string { return g.metadata }
 // Done is closed when the endpoint has ended, by Close or by a fault.
 func (g *Gateway) Done() <-chan struct{} { return g.done }
 
-// Close ends the endpoint: requests under way are finished, then the events
-// that have arrived are delivered.
+// Close finishes the requests under way, with their events, and ends. It
+// waits up to 10 seconds for clients that keep a connection open without ever
+// having used it.
 func (g *Gateway) Close() error {
+	var failed error
+	select {
+	case <-g.done:
+		failed = g.err // it ended by itself
+	default:
+	}
+	if err := g.server.ShutDown(); err != nil {
+		g.log.Warn("S3 connections were still open at shutdown", zap.Error(err))
+	}
 	g.cancel()
 	<-g.done
-	if g.events != nil {
-		g.events.close()
-	}
-	return g.err
-}
-
-// start waits until the endpoint answers and makes the buckets.
-func (g *Gateway) start(ctx context.Context, config Config) error {
-	for {
-		err := answers(ctx, g.url+healthPath)
-		if err == nil {
-			break
-		}
-		timer := time.NewTimer(5 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-g.done:
-			return fmt.Errorf("the gateway ended: %w", g.err)
-		case <-ctx.Done():
-			return fmt.Errorf("it does not answer: %w", err)
-		}
-	}
-	return g.createBuckets(ctx, config)
-}
-
-func answers(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, resp.Status)
-	}
-	return nil
+	g.backend.Shutdown()
+	running.Store(false)
+	return failed
 }
 
 // openBackend makes the directories and chooses how metadata is kept.
