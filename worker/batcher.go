@@ -153,7 +153,10 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 	if withdrawn != nil || int64(len(pieces))*most < w.rows {
 		return done{}, cmp.Or(context.Cause(pending), context.Cause(held), withdrawn, ctx.Err())
 	}
-	all.outputs, all.err = model.Concat(outputs)
+	var err error
+	if all.outputs, err = model.Concat(outputs); err != nil {
+		all.err = &model.Error{Code: "INTERNAL", Message: fmt.Sprintf("an input of %d rows was run in %d pieces: %v", w.rows, len(pieces), err), Permanent: true}
+	}
 	return all, nil
 }
 
@@ -384,6 +387,11 @@ func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor, limit time.Dura
 			}
 		}()
 		outputs, err := key.model.Run(context.Background(), key.signature, parts)
+		if _, ok := errors.AsType[*model.Error](err); err != nil && !ok {
+			// Whatever it is, it counts as an attempt: taken for a fault of the
+			// surroundings it would be tried for ever.
+			err = &model.Error{Code: "UNKNOWN", Message: err.Error()}
+		}
 		if err == nil && len(outputs) != len(parts) {
 			err = &model.Error{Code: "INTERNAL", Message: fmt.Sprintf("the model gave %d results for %d items", len(outputs), len(parts))}
 		}

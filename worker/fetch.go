@@ -33,6 +33,18 @@ func (w *Worker) pendingContext(it *item) (ctx context.Context, done func()) {
 	}
 }
 
+// untilExpiry makes the item's pending context end with its time to live as
+// far as that is known. done frees it.
+func (w *Worker) untilExpiry(it *item) (done func()) {
+	t := w.expires(it)
+	if t.IsZero() {
+		return func() {}
+	}
+	ctx, cancel := context.WithDeadlineCause(it.pending, t, errExpired)
+	it.pending = ctx
+	return cancel
+}
+
 // fetch reads the item's input into memory that release gives back, and
 // learns from it what only the object can tell: its version, and what its
 // uploader chose.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,13 +58,10 @@ type (
 	// attempt: it failed, for a reason that may pass. The run counts, and the
 	// last one's problem is final.
 	attempt struct{ request.Problem }
-	// fatal: it failed for good, and the process has to end.
-	fatal struct{ *request.Problem }
 )
 
 func (s *skipped) Error() string { return s.why }
 func (a *attempt) Error() string { return a.Problem.Error() }
-func (f *fatal) Unwrap() error   { return f.Problem }
 
 // skippedFor is the error of an item whose terminal object is settled.
 func skippedFor(v verdict) error {
@@ -77,7 +75,7 @@ func skippedFor(v verdict) error {
 // object. Other errors pass.
 func problem(stage string, err error) error {
 	if e, ok := errors.AsType[*codec.Error](err); ok {
-		return &request.Problem{Code: e.Code, Message: e.Message, Hint: e.Hint, Stage: stage}
+		return &request.Problem{Code: e.Code, Message: e.Message, Hint: cmp.Or(e.Hint, "correct the input and send it again"), Stage: stage}
 	}
 	if e, ok := errors.AsType[*model.Error](err); ok {
 		p := request.Problem{Code: request.CodeModelError, Message: e.Error(), Stage: stage, Retryable: !e.Permanent}
@@ -185,9 +183,6 @@ func (w *Worker) conclude(ctx context.Context, it *item, err error) outcome {
 	terminal := o != outcomeReleased && o != outcomeRetried && o != outcomeLost
 	if !errors.Is(err, errOverrun) { // an overrun is a run that did not end
 		w.forgive(ctx, it, terminal)
-	}
-	if _, ok := errors.AsType[*fatal](err); ok {
-		w.drain(ErrModelHung)
 	}
 	w.metrics.outcome(it, o)
 	fields := []zap.Field{zap.String(keyOutcome, string(o)), it.log()}

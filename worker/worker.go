@@ -191,11 +191,13 @@ func (w *Worker) handle(m *queue.Message, l *lease) {
 // run takes one item from its input to its output. Its error says why there
 // is no output: settle decides what that means.
 func (w *Worker) run(it *item) error {
+	defer w.untilExpiry(it)()
 	body, release, err := w.fetch(it)
 	if err != nil {
 		return err
 	}
 	defer release()
+	defer w.untilExpiry(it)() // the uploader can have set it
 
 	land, err := w.board(it) // one delivery of a request at a time
 	if err != nil {
@@ -261,11 +263,11 @@ func (w *Worker) predict(it *item, in *codec.Input) ([]model.Tensor, error) {
 	it.spent.Wait, it.spent.Predict = d.wait, d.predict
 	switch {
 	case errors.Is(d.err, errOverrun) && d.alone:
-		return nil, &fatal{&request.Problem{
+		return nil, &request.Problem{
 			Code: request.CodeTimeout, Stage: request.StagePredict, Retryable: true,
 			Message: fmt.Sprintf("the model ran for more than %v on this input", limit),
 			Hint:    "send a smaller input, or raise the request's or the worker's time limit",
-		}}
+		}
 	case d.err != nil:
 		return nil, problem(request.StagePredict, d.err)
 	}

@@ -1,0 +1,240 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/worker/model/fake"
+)
+
+// Whatever is wrong with one input is told in its failure object, and its
+// neighbours in the batch do not notice.
+func TestABadInputHurtsOnlyItself(t *testing.T) {
+	for name, c := range map[string]struct {
+		send        func(p *plant)
+		code, stage string
+	}{
+		"no JSON":                 {func(p *plant) { p.submit("bad", "{") }, "MalformedInput", request.StageDecode},
+		"empty":                   {func(p *plant) { p.submit("bad", "") }, "EmptyInput", request.StageDecode},
+		"wrong shape":             {func(p *plant) { p.submit("bad", `{"instances":[[1,2]]}`) }, "InvalidShape", request.StageDecode},
+		"wrong type":              {func(p *plant) { p.submit("bad", `{"instances":[["a"]]}`) }, "InvalidDType", request.StageDecode},
+		"unknown signature":       {func(p *plant) { p.submit("bad", row(1), request.UploadSignature, "none") }, "UnknownSignature", request.StageDecode},
+		"unknown model":           {func(p *plant) { p.submit("bad", row(1), request.UploadModel, "none") }, request.CodeUnknownModel, request.StageAccept},
+		"unknown format":          {func(p *plant) { p.submit("bad", row(1), request.UploadAccept, "text/html") }, "NotAcceptable", request.StageEncode},
+		"bad metadata":            {func(p *plant) { p.submit("bad", row(1), request.UploadTTL, "soon") }, request.CodeInvalid, request.StageFetch},
+		"expired metadata":        {func(p *plant) { p.submit("bad", row(1), request.UploadTTL, "0.001") }, request.CodeExpired, request.StageAccept},
+		"too large":               {func(p *plant) { p.submit("bad", strings.Repeat(" ", 200<<10)) }, request.CodeTooLarge, request.StageFetch},
+		"not there":               {func(p *plant) { p.send(event(storage.Info{Ref: ref{Bucket: "uploads", Key: "in/bad"}})) }, request.CodeNotFound, request.StageFetch},
+		"a permanent model error": {func(p *plant) { p.submit("bad", row(666)) }, request.CodeModelError, request.StagePredict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				p.submitMany(4)
+				c.send(p)
+				time.Sleep(time.Second)
+				w := p.start(runs(fake.FailWhen(first(666), errPermanent)), with(func(c *Config) {
+					c.MemoryLimit = 1 << 20
+					c.BatchTimeout = time.Second
+				}))
+				p.settled()
+				p.wantOutputs(4)
+				f := p.wantFailure("bad", c.code)
+				if f.Error.Stage != c.stage {
+					t.Errorf("the stage is %s, want %s", f.Error.Stage, c.stage)
+				}
+				if f.Error.Hint == "" {
+					t.Errorf("there is no hint what to do: %+v", f.Error)
+				}
+				if n := p.dead.Len(); n != 0 {
+					t.Errorf("%d dead letters, want none: nobody has to look at a bad input", n)
+				}
+				if left := p.strikes(); len(left) != 0 {
+					t.Errorf("strikes are left: %q", left)
+				}
+				w.wantOutcomes(map[outcome]int{outcomeSucceeded: 4, outcomeFailed: 1})
+			})
+		})
+	}
+}
+
+// failureOf is the code in the failure object of a request, at its own place.
+func (p *plant) failureOf(r request.Request) string {
+	p.t.Helper()
+	body, _, ok := p.body(locations.FailureOf(r))
+	if !ok {
+		p.t.Fatalf("%+v has no failure; there is %q", r, p.list(""))
+	}
+	_, rest, _ := strings.Cut(body, `"code": "`)
+	code, _, _ := strings.Cut(rest, `"`)
+	return code
+}
+
+func TestAForbiddenLocationIsNeverRead(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		w.store.onCall(always(on("", "secret"), func(_ context.Context, verb string, r ref, call func() error) error {
+			t.Errorf("%s of %s", verb, r)
+			return call()
+		}))
+		if _, err := p.store.Put(t.Context(), ref{Bucket: "uploads", Key: "secret"}, []byte(row(1)), storage.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r := request.Request{ID: "spy", Input: ref{Bucket: "uploads", Key: "secret"}}
+		p.api(r)
+		p.settled()
+		if got := p.failureOf(r); got != request.CodeForbidden {
+			t.Errorf("the failure's code is %s", got)
+		}
+		// The worker's own strikes and markers are no inputs either.
+		r = request.Request{ID: "spy2", Input: ref{Bucket: "results", Key: ".penstock/strikes/x"}}
+		p.api(r)
+		p.settled()
+		if got := p.failureOf(r); got != request.CodeForbidden {
+			t.Errorf("the failure's code is %s", got)
+		}
+	})
+}
+
+func TestAnUploadBelowRequestsIsRefused(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start()
+		info := p.submit("requests/order", row(1))
+		p.settled()
+		if got := p.failureOf(request.Request{Input: info.Ref}); got != request.CodeReservedKey {
+			t.Errorf("the failure's code is %s", got)
+		}
+		if n := len(p.list("out/")); n != 0 {
+			t.Errorf("there are %d outputs", n)
+		}
+	})
+}
+
+func TestAVersionThatIsGoneIsToldAsChanged(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start()
+		info := p.upload("x", row(1))
+		info.Ref.Version = "gone"
+		r := request.Request{ID: "v", Input: info.Ref}
+		p.api(r)
+		p.settled()
+		if got := p.failureOf(r); got != request.CodeChanged {
+			t.Errorf("the failure's code is %s", got)
+		}
+	})
+}
+
+func TestAKeyThatTheStoreCanNotHaveFails(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		w.store.onCall(always(on("get", ""), answer(fs.ErrInvalid)))
+		p.submit("x", row(1))
+		p.settled()
+		p.wantFailure("x", request.CodeInvalid)
+	})
+}
+
+func TestDeniedCredentialsAreTriedAgainThenTold(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		w.store.onCall(times(2, on("get", "in/twice"), answer(storage.ErrForbidden)))
+		p.submit("twice", row(1))
+		p.settled()
+		p.wantOutput("twice", 1)
+		w.store.onCall(always(on("get", "in/denied"), answer(storage.ErrForbidden)))
+		p.submit("denied", row(1))
+		p.settled()
+		p.wantFailure("denied", request.CodeForbidden)
+		if n := len(p.recorder.Batches()); n != 1 {
+			t.Errorf("%d runs, want 1", n)
+		}
+	})
+}
+
+func TestTheTTLEndsWhileTheRequestWaits(t *testing.T) {
+	for name, wait := range map[string]func(p *plant, w *process){
+		"for a batch": func(*plant, *process) {},
+		"for the store": func(_ *plant, w *process) {
+			w.store.onCall(always(on("get", "in/late"), cutOff))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				w := p.start(runs(fake.Delay(time.Minute)))
+				p.submit("first", row(1))
+				p.eventually("the model is busy", func() bool { return len(p.recorder.Batches()) == 1 })
+				wait(p, w)
+				late := p.upload("late", row(2))
+				r := request.Request{ID: "late", Input: late.Ref, TTL: 20 * time.Second}
+				p.api(r)
+				began := time.Now()
+				p.eventually("the failure is there", func() bool { return len(p.list("failed/")) == 1 })
+				if took := time.Since(began); took < 20*time.Second || took > 22*time.Second {
+					t.Errorf("it expired after %v, want 20s", took)
+				}
+				if got := p.failureOf(r); got != request.CodeExpired {
+					t.Errorf("the failure's code is %s", got)
+				}
+				p.settled()
+				p.wantOutput("first", 1)
+				if n := len(p.recorder.Batches()); n != 1 {
+					t.Errorf("%d runs, want 1: the expired request is not to run", n)
+				}
+			})
+		})
+	}
+}
+
+func TestTheUploadersTTLEndsWhileTheUploadWaits(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start(runs(fake.Delay(time.Minute)))
+		p.submit("first", row(1))
+		p.eventually("the model is busy", func() bool { return len(p.recorder.Batches()) == 1 })
+		p.submit("late", row(2), request.UploadTTL, "20")
+		p.settled()
+		p.wantFailure("late", request.CodeExpired)
+		p.wantOutput("first", 1)
+	})
+}
+
+func TestARunThatHasBegunDoesNotExpire(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start(runs(fake.Delay(time.Minute)))
+		p.submit("slow", row(1), request.UploadTTL, "30s")
+		p.settled()
+		p.wantOutput("slow", 1)
+	})
+}
+
+func TestTheClockOfAWorkerIsCorrectedByTheSkew(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start(with(func(c *Config) { c.Skew = func() time.Duration { return time.Hour } }))
+		r := request.Request{ID: "old", Input: p.upload("x", row(1)).Ref, TTL: time.Minute, Enqueued: time.Now().Add(59 * time.Minute)}
+		p.api(r)
+		r.ID, r.Enqueued = "older", time.Now().Add(58*time.Minute)
+		p.api(r)
+		p.settled()
+		if got := p.failureOf(r); got != request.CodeExpired {
+			t.Errorf("the failure's code is %s", got)
+		}
+		if got := p.list("out/"); len(got) != 0 {
+			t.Errorf("there is %q", got)
+		}
+	})
+}
+
+func TestAModelThatAnswersNonsenseFailsTheRequestInTheEnd(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start(runs(fake.FailWhen(first(7), errors.New("not in the contract's words"))))
+		p.submit("x", row(7))
+		p.submit("y", row(1))
+		p.settled()
+		p.wantFailure("x", request.CodeModelError)
+		p.wantOutput("y", 1)
+	})
+}
