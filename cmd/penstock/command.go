@@ -70,12 +70,15 @@ func (p *program) noVerb(_ context.Context, cmd *cli.Command) error {
 }
 
 // usageError makes a fault that urfave/cli found one line.
-func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-	what := strings.TrimPrefix(err.Error(), "flag provided but not defined: ")
-	if what != err.Error() {
-		return usage("%s: there is no flag %s; see %s -h", cmd.Name, what, cmd.FullName())
+func usageError(_ context.Context, cmd *cli.Command, err error, isVerb bool) error {
+	what := err.Error()
+	if flag, ok := strings.CutPrefix(what, "flag provided but not defined: "); ok {
+		what = "there is no flag " + flag
 	}
-	return usage("%s: %s; see %s -h", cmd.Name, what, cmd.FullName())
+	if isVerb {
+		what = cmd.Name + ": " + what
+	}
+	return usage("%s; see %s -h", what, cmd.FullName())
 }
 
 // version is that of the build, or the revision it was built from.

@@ -19,7 +19,7 @@ const maxUpload = 256 << 20
 
 // upload is one file on its way.
 type upload struct {
-	name string // as it was given
+	name string // what it is called in messages: the last part of its key
 	ref  storage.Ref
 	open func() (io.ReadCloser, error)
 }
@@ -67,14 +67,11 @@ func (p *program) planOne(name, key, prefix string, l request.Locations) (upload
 		if key == "" {
 			key = prefix + filepath.Base(name)
 		}
-		path := name
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(p.dir, path)
-		}
-		if err := checkFile(name, path); err != nil {
+		file := inDir(p.dir, name)
+		if err := checkFile(name, file); err != nil {
 			return u, err
 		}
-		u.open = func() (io.ReadCloser, error) { return os.Open(path) }
+		u.open = func() (io.ReadCloser, error) { return os.Open(file) }
 	}
 	u.ref.Key += strings.TrimPrefix(key, "/")
 	if err := u.ref.Validate(); err != nil {
@@ -88,6 +85,7 @@ func (p *program) planOne(name, key, prefix string, l request.Locations) (upload
 	case l.Reserved(request.Request{Input: u.ref}):
 		return u, fmt.Errorf("%s: keys below requests/ are kept for requests with an id; choose another -key or -prefix", name)
 	}
+	u.name = path.Base(u.ref.Key)
 	return u, nil
 }
 

@@ -56,7 +56,7 @@ func printFlag(w io.Writer, f cli.Flag) {
 		names += " " + placeholder
 	}
 	if s := doc.GetValue(); doc.TakesValue() && s != "" {
-		text += " (default " + s + ")"
+		text += " (default " + strings.Trim(s, `"`) + ")"
 	}
 	if vars := doc.GetEnvVars(); len(vars) > 0 {
 		text += " [$" + strings.Join(vars, ", $") + "]"

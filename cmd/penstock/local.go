@@ -97,16 +97,16 @@ func (p *program) local(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() > 0 {
 		return usage("local: it takes no arguments, but %q is given; see penstock local -h", cmd.Args().First())
 	}
-	config, err := p.localConfig(cmd)
-	if err != nil {
-		return err
-	}
 	envPath := filepath.Join(p.dir, settings.FileName)
 	unlock, err := lock(filepath.Join(filepath.Dir(envPath), "lock"))
 	if err != nil {
 		return fmt.Errorf("local mode runs in this directory already: %w; stop it first, or start from another directory", err)
 	}
 	defer unlock()
+	config, err := p.localConfig(cmd)
+	if err != nil {
+		return err
+	}
 	s, err := stack.Start(ctx, config)
 	if err != nil {
 		return p.withTail(err)

@@ -22,12 +22,13 @@ const maxShown = 1 << 20
 
 // result is what became of one input.
 type result struct {
-	name    string // of the file, or the input's URI
+	name    string // of the upload, or the input's URI
 	input   storage.Ref
 	outcome outcome.Outcome
 	body    []byte        // of the outcome's object, when it is not large
 	took    time.Duration // since the upload or the call began
 	err     error         // why there is no outcome
+	old     bool          // the outcome was there before the upload: the bytes are the same
 }
 
 // fetch reads a terminal object that is not large.

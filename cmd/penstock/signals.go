@@ -7,10 +7,15 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // errInterrupted is the cause of a context that a signal ended.
 var errInterrupted = errors.New("interrupted")
+
+// echo is how soon after the first a second signal is the same one again: some
+// send theirs to a process and then to its group, which is two.
+const echo = 300 * time.Millisecond
 
 // interruptions gives a context that is done with the first signal to end, and
 // one that is done with the second, for those who will not wait until what is
@@ -23,11 +28,19 @@ func interruptions(parent context.Context) (first, second context.Context, stop 
 	var wg sync.WaitGroup
 	over := make(chan struct{})
 	wg.Go(func() {
-		for _, end := range []context.CancelCauseFunc{endFirst, endSecond} {
+		var since time.Time // of the first
+		for {
 			select {
 			case <-signals:
-				end(errInterrupted)
 			case <-over:
+				return
+			}
+			switch {
+			case since.IsZero():
+				since = time.Now()
+				endFirst(errInterrupted)
+			case time.Since(since) > echo:
+				endSecond(errInterrupted)
 				return
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -18,7 +19,9 @@ func (p *program) submitCommand() *cli.Command {
 		Name: "submit", Usage: "upload files and print their results", ArgsUsage: "FILE...",
 		Description: `Each file becomes an object below the input location, named as the file is. What
 is printed is the result of that very upload, not of an older one to the same key.
-The content type follows from the extension; "-" is standard input.
+The same bytes at the same key are the same request: what failed is run anew, but a
+result stays, unless -again is given. The content type follows from the extension;
+"-" is standard input.
 
 Examples:
   penstock submit my.png
@@ -33,6 +36,7 @@ Examples:
 			&cli.StringFlag{Name: "signature", Usage: "`NAME` of the model's signature to run; else that of the input, else the model's default"},
 			&cli.StringFlag{Name: "accept", Usage: "media `TYPE` of the result, as in HTTP; else the model's own"},
 			&cli.StringFlag{Name: "ttl", Usage: "`TIME` after which the request must not be started any more but fails as Expired, such as 90m; else there is no limit"},
+			&cli.BoolFlag{Name: "again", Usage: "remove the result of an earlier upload to the same key first, so that the same bytes are run anew"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "print the inputs' URIs and don't wait for results"},
 			timeoutFlag(), formatFlag(),
 		}, p.placeFlags()...),
@@ -67,25 +71,67 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	s := submission{p, outcome.Finder{Store: store, Locations: locations}, store, metadata, options, cmd.Bool("again")}
 	if cmd.Bool("no-wait") {
-		return p.send(ctx, store, uploads, metadata)
+		return s.send(ctx, uploads)
 	}
-	finder := outcome.Finder{Store: store, Locations: locations}
 	names := make([]string, len(uploads))
 	for i, u := range uploads {
 		names[i] = u.name
 	}
-	return p.await(ctx, store, options, names, func(i int) result {
-		began := time.Now()
-		u := uploads[i]
-		info, err := u.put(ctx, store, metadata)
-		r := result{name: u.name, input: u.ref, err: err}
-		if err == nil {
-			r = p.follow(ctx, finder, options, r, info)
+	return p.await(ctx, store, options, names, func(i int) result { return s.run(ctx, uploads[i]) })
+}
+
+// submission is what the uploads of one command have in common.
+type submission struct {
+	*program
+	finder   outcome.Finder
+	store    storage.Store
+	metadata map[string]string
+	options  waitOptions
+	again    bool
+}
+
+// run uploads a file and waits for the outcome.
+func (s submission) run(ctx context.Context, u upload) result {
+	began := time.Now()
+	r := result{name: u.name, input: u.ref}
+	before, info, err := s.put(ctx, u)
+	if r.err = err; err == nil {
+		r = s.follow(ctx, s.finder, s.options, r, info)
+		r.old = r.err == nil && r.outcome.ETag == before.ETag && r.outcome.Modified.Equal(before.Modified)
+	}
+	r.took = time.Since(began)
+	return r
+}
+
+// put uploads a file and returns the outcome that an earlier upload to its key
+// had and that still stands.
+//
+// An earlier failure is removed first. Workers know a request by the bytes of
+// its input, so that of the same bytes would be taken for the new one's,
+// whatever has been mended since.
+func (s submission) put(ctx context.Context, u upload) (before outcome.Outcome, info storage.Info, err error) {
+	body, err := u.read()
+	if err != nil {
+		return before, info, err
+	}
+	before, ok, err := s.finder.Find(ctx, storage.Info{Ref: u.ref})
+	if err != nil {
+		return before, info, fmt.Errorf("look for an earlier result: %w", err)
+	}
+	if ok && (before.Failed || s.again) {
+		err := s.store.Delete(ctx, before.Ref, storage.DeleteOptions{IfMatch: before.ETag})
+		switch {
+		case err == nil, errors.Is(err, storage.ErrPrecondition), errors.Is(err, fs.ErrNotExist):
+			before = outcome.Outcome{}
+		case errors.Is(err, storage.ErrForbidden) && !s.again: // other bytes do without
+		default:
+			return before, info, fmt.Errorf("remove the earlier result: %w", err)
 		}
-		r.took = time.Since(began)
-		return r
-	})
+	}
+	info, err = put(ctx, s.store, u.ref, body, s.metadata)
+	return before, info, err
 }
 
 // uploadMetadata is what the flags choose for the request.
@@ -109,15 +155,7 @@ func uploadMetadata(cmd *cli.Command) (map[string]string, error) {
 	return metadata, nil
 }
 
-// put uploads the file.
-func (u upload) put(ctx context.Context, store storage.Writer, metadata map[string]string) (storage.Info, error) {
-	body, err := u.read()
-	if err != nil {
-		return storage.Info{}, err
-	}
-	return put(ctx, store, u.ref, body, metadata)
-}
-
+// put writes an input object.
 func put(ctx context.Context, store storage.Writer, ref storage.Ref, body []byte, metadata map[string]string) (storage.Info, error) {
 	info, err := store.Put(ctx, ref, body, storage.PutOptions{ContentType: contentType(ref.Key), Metadata: metadata})
 	if err != nil {
@@ -127,17 +165,17 @@ func put(ctx context.Context, store storage.Writer, ref storage.Ref, body []byte
 }
 
 // send uploads the files and prints where they are.
-func (p *program) send(ctx context.Context, store storage.Store, uploads []upload, metadata map[string]string) error {
+func (s submission) send(ctx context.Context, uploads []upload) error {
 	code := exitOK
 	inOrder(len(uploads), parallel, func(i int) error {
-		_, err := uploads[i].put(ctx, store, metadata)
+		_, _, err := s.put(ctx, uploads[i])
 		return err
 	}, func(i int, err error) {
 		if err != nil {
-			code = max(code, p.tell(result{name: uploads[i].name, err: err}))
+			code = max(code, s.tell(result{name: uploads[i].name, err: err}))
 			return
 		}
-		fmt.Fprintln(p.stdout, uploads[i].ref)
+		fmt.Fprintln(s.stdout, uploads[i].ref)
 	})
 	return ended(ctx, code)
 }

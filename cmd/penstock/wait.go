@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -181,6 +182,9 @@ func (p *program) await(ctx context.Context, store storage.Reader, options waitO
 		if r.err == nil && !r.outcome.Failed {
 			r.err = p.print(ctx, store, options, r, width)
 		}
+		if r.old {
+			p.say(fmt.Errorf("%s: the same bytes were uploaded before, and this is their result; -again runs them anew", r.name))
+		}
 		if r.err != nil || r.outcome.Failed {
 			code = max(code, p.tell(r))
 		}
@@ -200,6 +204,15 @@ func (p *program) print(ctx context.Context, store storage.Reader, options waitO
 	return nil
 }
 
+// brief leaves of a connection that could not be made what a person needs: the
+// address and why. The SDK's account of it is four lines long.
+func brief(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		return e
+	}
+	return err
+}
+
 // tell says what went wrong with one input and returns the exit code for it.
 // What an interruption broke off it leaves to run to tell.
 func (p *program) tell(r result) int {
@@ -210,7 +223,7 @@ func (p *program) tell(r result) int {
 	if errors.Is(r.err, errInterrupted) || errors.Is(r.err, context.Canceled) {
 		return exitInterrupted
 	}
-	p.say(fmt.Errorf("%s: %w%s", r.name, r.err, p.advice(r.err)))
+	p.say(fmt.Errorf("%s: %w%s", r.name, brief(r.err), p.advice(r.err)))
 	if e, ok := errors.AsType[*exit](r.err); ok {
 		return e.code
 	}

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/storage/mem"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// places are the settings that most tests use.
+var places = map[string]string{
+	"PENSTOCK_INPUT": "s3://penstock/in/", "PENSTOCK_OUTPUT": "s3://penstock/out/", "PENSTOCK_FAILURE": "s3://penstock/failed/",
+}
+
+// console is a program with its surroundings in memory, and what it wrote.
+type console struct {
+	*program
+	stdout, stderr bytes.Buffer
+	vars           map[string]string // the environment
+	store          *worked
+}
+
+func setup(t *testing.T, vars map[string]string) *console {
+	t.Helper()
+	c := &console{vars: maps.Clone(vars), store: newWorked(t)}
+	if c.vars == nil {
+		c.vars = map[string]string{}
+	}
+	dir := t.TempDir()
+	c.program = &program{
+		stdin: strings.NewReader(""), stdout: &c.stdout, stderr: &c.stderr,
+		env:    func(name string) (string, bool) { v, ok := c.vars[name]; return v, ok },
+		setenv: func(name, value string) error { c.vars[name] = value; return nil },
+		dir:    dir, bin: filepath.Join(dir, "bin"), hard: context.Background(),
+		open:   func(context.Context) (storage.Store, error) { return c.store, nil },
+		images: func(string) (fs.FS, error) { return fstest.MapFS{}, nil },
+	}
+	return c
+}
+
+// file writes a file into the directory that the program works in.
+func (c *console) file(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(c.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// call runs one command line. What it wrote is that of this call alone.
+func (c *console) call(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	c.stdout.Reset()
+	c.stderr.Reset()
+	code = c.run(t.Context(), args)
+	return code, c.stdout.String(), c.stderr.String()
+}
+
+// worked is a store with a worker behind it, which is done with an input as
+// soon as it is there. What it makes of it follows from the input's name.
+type worked struct {
+	*mem.Store
+	locations request.Locations
+	mu        sync.Mutex
+	puts      map[string]storage.PutOptions // of inputs, by key
+}
+
+func newWorked(t *testing.T) *worked {
+	t.Helper()
+	locations, err := request.ParseLocations(places["PENSTOCK_INPUT"], places["PENSTOCK_OUTPUT"], places["PENSTOCK_FAILURE"], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &worked{Store: mem.New("penstock"), locations: locations, puts: map[string]storage.PutOptions{}}
+}
+
+var errAway = errors.New("the network is down")
+
+func (w *worked) Put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (storage.Info, error) {
+	if strings.Contains(ref.Key, "unreachable") {
+		return storage.Info{}, errAway
+	}
+	info, err := w.Store.Put(ctx, ref, body, opts)
+	if err != nil || !w.locations.Inputs[0].Contains(ref) {
+		return info, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.puts[ref.Key] = opts
+	return info, w.work(ctx, info, string(body))
+}
+
+// work commits what the input's name asks for.
+func (w *worked) work(ctx context.Context, input storage.Info, content string) error {
+	r := request.Request{Input: input.Ref}
+	place, body, contentType := w.locations.OutputOf(r), "", "application/json"
+	switch name := input.Ref.Key; {
+	case strings.Contains(name, "slow"):
+		return nil
+	case strings.Contains(name, "bad"), content == "bad":
+		place = w.locations.FailureOf(r)
+		body = string(request.Failure{Error: request.Problem{Code: "InvalidShape", Message: "the shape is [1]", Hint: "give 28 by 28 pixels"}}.JSON())
+	case strings.HasSuffix(name, ".npy"):
+		body, contentType = "NUMPY", "application/x-npy"
+	case strings.HasSuffix(name, ".json"):
+		body = `{"predictions": [[0.25, 0.75]]}`
+	default:
+		body = fmt.Sprintf(`{"predictions":[{"label":%q,"confidence":0.998,"scores":{}}]}`, content)
+	}
+	return w.commit(ctx, input, place, body, contentType)
+}
+
+// commit writes a terminal object as a worker does, unless there is one.
+func (w *worked) commit(ctx context.Context, input storage.Info, place storage.Ref, body, contentType string) error {
+	p := request.Provenance{Identity: request.Request{Input: input.Ref}.Identify(input), Input: input.Ref, InputETag: input.ETag}
+	_, err := w.Store.Put(ctx, place, []byte(body), storage.PutOptions{ContentType: contentType, Metadata: p.Metadata(place), IfNoneMatch: true})
+	if errors.Is(err, storage.ErrPrecondition) {
+		return nil
+	}
+	return err
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"", "demo", "local", "submit", "wait", "get"} {
+		t.Run("of "+verb, func(t *testing.T) {
+			t.Parallel()
+			c := setup(t, nil)
+			args := strings.Fields(verb + " -h")
+			code, got, stderr := c.call(t, args...)
+			if code != exitOK || stderr != "" {
+				t.Errorf("exit code %d, standard error %q", code, stderr)
+			}
+			golden := filepath.Join("testdata", "help", "penstock"+strings.TrimRight("-"+verb, "-")+".txt")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("help differs from %s (go test ./cmd/penstock -run Help -update writes it anew):\n%s", golden, got)
+			}
+			if verb == "" {
+				return
+			}
+			if _, other, _ := c.call(t, "help", verb); other != got {
+				t.Errorf("penstock help %s says something else:\n%s", verb, other)
+			}
+		})
+	}
+}
+
+func TestWrongCommandLines(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		args string
+		want string // standard error
+	}{
+		{"sbumit a.png", `penstock: "sbumit" is no command; did you mean "submit"? See penstock -h`},
+		{"-queue", "penstock: there is no flag -queue; see penstock -h"},
+		{"submit", "penstock: submit: no file is given; see penstock submit -h"},
+		{"submit -colour a.png", "penstock: submit: there is no flag -colour; see penstock submit -h"},
+		{"submit a.png -timeout soon", `penstock: submit: invalid value "soon" for flag -timeout: time: invalid duration "soon"; see penstock submit -h`},
+		{"submit a.png -timeout -1s -o xml", "penstock: submit: -timeout is -1s; it must be more than 0\npenstock: submit: -o is \"xml\"; it must be text or json"},
+		{"submit a.png -ttl never", `penstock: submit: penstock-ttl is "never"; it must be a number of seconds or a duration such as 90m`},
+		{"submit a.png b.png -key c", "penstock: submit: -key names one object, but there are 2 files; use -prefix"},
+		{"wait", "penstock: wait: no URI is given; see penstock wait -h"},
+		{"wait in/a.png", `penstock: "in/a.png" is not an S3 URI: it must begin with s3://`},
+		{"wait s3://other/a s3://penstock/in/", "penstock: s3://other/a: it lies in no input location (s3://penstock/in/); give the URI of what was uploaded\npenstock: s3://penstock/in/: it names no object"},
+		{"get s3://penstock/in/a s3://penstock/in/b", "penstock: get: it prints one object, but 2 URIs are given; use wait -o json"},
+		{"get s3://penstock/in/none", "penstock: s3://penstock/in/none: there is no such object, and no result of one"},
+		{"demo now", `penstock: demo: it takes no arguments, but "now" is given`},
+		{"local here", `penstock: local: it takes no arguments, but "here" is given; see penstock local -h`},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			t.Parallel()
+			c := setup(t, places)
+			code, stdout, stderr := c.call(t, strings.Fields(test.args)...)
+			if code != exitUsage || stdout != "" || strings.TrimSpace(stderr) != test.want {
+				t.Errorf("exit code %d, standard output %q, standard error\n%s\nwant\n%s", code, stdout, stderr, test.want)
+			}
+		})
+	}
+}
+
+func TestSettingsComeFromFlagsThenTheEnvironmentThenTheFile(t *testing.T) {
+	t.Parallel()
+	withFile := func(t *testing.T, vars map[string]string) *console {
+		c := setup(t, vars)
+		err := settings.WriteFile(filepath.Join(c.dir, settings.FileName), "", map[string]string{
+			"PENSTOCK_INPUT": "s3://penstock/in/", "PENSTOCK_OUTPUT": "s3://penstock/out/", "PENSTOCK_FAILURE": "s3://penstock/failed/",
+			"AWS_REGION": "us-east-1",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.file(t, "a.png", "7")
+		return c
+	}
+	for _, test := range []struct {
+		name string
+		vars map[string]string
+		args string
+		want string
+	}{
+		{"the file", nil, "submit -no-wait a.png", "s3://penstock/in/a.png\n"},
+		{"the environment before the file", map[string]string{"PENSTOCK_INPUT": "s3://penstock/env"}, "submit -no-wait a.png", "s3://penstock/env/a.png\n"},
+		{"a flag before both", map[string]string{"PENSTOCK_INPUT": "s3://penstock/env"}, "submit -no-wait a.png --input s3://penstock/flag/", "s3://penstock/flag/a.png\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := withFile(t, test.vars)
+			code, stdout, stderr := c.call(t, strings.Fields(test.args)...)
+			if code != exitOK || stdout != test.want || stderr != "" {
+				t.Errorf("exit code %d, standard output %q, want %q, standard error %q", code, stdout, test.want, stderr)
+			}
+			if c.vars["AWS_REGION"] != "us-east-1" {
+				t.Errorf("AWS_REGION is %q, want that of the file", c.vars["AWS_REGION"])
+			}
+		})
+	}
+}
+
+func TestMissingSettingsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	c := setup(t, nil)
+	c.file(t, "a.png", "7")
+	code, _, stderr := c.call(t, "submit", "a.png")
+	if code != exitUsage || !strings.Contains(stderr, "start local mode here (bin/penstock local)") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("exit code %d, standard error %q", code, stderr)
+	}
+}
+
+func TestAllFaultsOfTheSettingsAreReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	c := setup(t, map[string]string{"PENSTOCK_INPUT": "in", "PENSTOCK_OUTPUT": "s3://x"})
+	c.file(t, "a.png", "7")
+	code, _, stderr := c.call(t, "submit", "a.png")
+	for _, want := range []string{"penstock: input: ", "penstock: output: ", "penstock: failure: "} {
+		if code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("exit code %d, standard error does not say %q:\n%s", code, want, stderr)
+		}
+	}
+}
+
+func TestABrokenSettingsFileIsReported(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "a.png", "7")
+	c.file(t, settings.FileName, "nonsense\n")
+	if code, _, stderr := c.call(t, "submit", "a.png"); code != exitUsage || !strings.Contains(stderr, `env:1: "nonsense" is not NAME=VALUE`) {
+		t.Errorf("exit code %d, standard error %q", code, stderr)
+	}
+}
+
+func TestShellCompletion(t *testing.T) {
+	t.Parallel()
+	c := setup(t, nil)
+	if code, stdout, _ := c.call(t, "completion", "bash"); code != exitOK || !strings.Contains(stdout, "penstock") {
+		t.Errorf("exit code %d, script %q", code, stdout)
+	}
+	if code, stdout, _ := c.call(t, "submit", "--ti", "--generate-shell-completion"); code != exitOK || !strings.HasPrefix(stdout, "--timeout:") {
+		t.Errorf("exit code %d, completions %q", code, stdout)
+	}
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
+)
+
+func TestSubmitPrintsWhatTheModelMadeOfTheFile(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		args string
+		want string // a regular expression
+	}{
+		{"a label", "submit my.png", `^my\.png  7   99\.8 %  \d+\.\d\d s\n$`},
+		{"the object", "submit my.png -o json", `^\{"predictions":\[\{"label":"7","confidence":0\.998,"scores":\{\}\}\]\}\n$`},
+		{"short JSON", "submit rows.json", `^rows\.json  \{"predictions":\[\[0\.25,0\.75\]\]\}  \d+\.\d\d s\n$`},
+		{"where other things lie", "submit rows.npy", `^rows\.npy  s3://penstock/out/rows\.npy\.out \(5 bytes, application/x-npy\)  \d+\.\d\d s\n$`},
+		{"another thing as it is", "submit -o json rows.npy", "^NUMPY$"},
+		{"several in their order", "submit rows.json my.png rows.npy -o json", "^\\{\"predictions\": \\[\\[0.25, 0.75\\]\\]\\}\n\\{.*7.*\\}\nNUMPY$"},
+		{"a file elsewhere", "submit sub/eight.png -key x/9.png", `^9\.png  8 `},
+		{"standard input", "submit - -key 9.png", `^9\.png  9 `},
+		{"no result", "submit -no-wait my.png sub/eight.png -prefix p/", "^s3://penstock/in/p/my\\.png\ns3://penstock/in/p/eight\\.png\n$"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := setup(t, places)
+			c.stdin = strings.NewReader("9")
+			c.file(t, "my.png", "7")
+			c.file(t, "rows.json", "{}")
+			c.file(t, "rows.npy", "x")
+			c.file(t, "sub/eight.png", "8")
+			code, stdout, stderr := c.call(t, strings.Fields(test.args)...)
+			if code != exitOK || stderr != "" {
+				t.Errorf("exit code %d, standard error %q", code, stderr)
+			}
+			if !regexp.MustCompile(test.want).MatchString(stdout) {
+				t.Errorf("standard output %q does not match %q", stdout, test.want)
+			}
+		})
+	}
+}
+
+func TestSubmitTellsOfAFailureOnStandardErrorAndGoesOn(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "bad.png", "x")
+	c.file(t, "good.png", "7")
+	code, stdout, stderr := c.call(t, "submit", "bad.png", "good.png")
+	if code != exitFailed || !strings.HasPrefix(stdout, "good.png  7") {
+		t.Errorf("exit code %d, standard output %q", code, stdout)
+	}
+	if want := "penstock: bad.png: InvalidShape: the shape is [1]; give 28 by 28 pixels\n"; stderr != want {
+		t.Errorf("standard error %q, want %q", stderr, want)
+	}
+}
+
+func TestSubmitWaitsNoLongerThanItIsTold(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "slow.png", "7")
+	code, stdout, stderr := c.call(t, "submit", "slow.png", "-timeout", "10ms")
+	want := "penstock: slow.png: no result after 10ms: it is queued or running; wait on: bin/penstock wait s3://penstock/in/slow.png\n"
+	if code != exitNoResult || stdout != "" || stderr != want {
+		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+}
+
+func TestSubmitReportsAllUnusableFilesAndUploadsNone(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "good.png", "7")
+	c.file(t, "sub/good.png", "8")
+	c.file(t, "empty.png", "")
+	c.file(t, "dir/x", "x")
+	c.file(t, "big.npy", "x")
+	if err := os.Truncate(filepath.Join(c.dir, "big.npy"), maxUpload+1); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := c.call(t, "submit", "good.png", "sub/good.png", "empty.png", "dir", "nope.png", "-", "big.npy")
+	want := `penstock: sub/good.png: good.png would be uploaded to the same key, in/good.png; submit one of them with -key or -prefix
+penstock: empty.png: it is empty; there is nothing to run a model on
+penstock: dir: it is a directory; name the files in it (dir/*)
+penstock: nope.png: there is no such file
+penstock: -: standard input has no name; give one by -key
+penstock: big.npy: it is larger than 256 MiB; upload it by ` + "`aws s3 cp`" + ` and use penstock wait
+`
+	if code != exitUsage || stdout != "" || stderr != want {
+		t.Errorf("exit code %d, standard output %q, standard error\n%s\nwant\n%s", code, stdout, stderr, want)
+	}
+	if len(c.store.puts) != 0 {
+		t.Errorf("it uploaded %v", c.store.puts)
+	}
+}
+
+func TestSubmitRefusesKeysThatAreNoInputs(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ key, why string }{
+		{"requests/a", "keys below requests/ are kept"},
+		{".penstock/a", "are Penstock's own"},
+		{"a/.penstock/b", "are Penstock's own"},
+		{"a/", "must name an object"},
+		{strings.Repeat("x", 1100), "S3 takes 1024"},
+	} {
+		c := setup(t, places)
+		c.file(t, "a.png", "7")
+		if code, _, stderr := c.call(t, "submit", "a.png", "-key", test.key); code != exitUsage || !strings.Contains(stderr, test.why) {
+			t.Errorf("-key %.20s: exit code %d, standard error %q", test.key, code, stderr)
+		}
+	}
+}
+
+func TestSubmitSetsTheContentTypeAndWhatTheFlagsChoose(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	for file, want := range map[string]string{
+		"a.png": "image/png", "b.JPG": "image/jpeg", "c.json": "application/json", "d.npy": "application/x-npy", "e.txt": "application/octet-stream",
+	} {
+		c.file(t, file, "7")
+		code, _, stderr := c.call(t, strings.Fields("submit -model digits -signature serve -accept application/json;raw=true -ttl 90m "+file)...)
+		if code != exitOK {
+			t.Fatalf("exit code %d, standard error %q", code, stderr)
+		}
+		got := c.store.puts["in/"+file]
+		if got.ContentType != want {
+			t.Errorf("the content type of %s is %q, want %q", file, got.ContentType, want)
+		}
+		for name, want := range map[string]string{
+			request.UploadModel: "digits", request.UploadSignature: "serve", request.UploadAccept: "application/json;raw=true", request.UploadTTL: "90m",
+		} {
+			if got.Metadata[name] != want {
+				t.Errorf("the metadata %s of %s is %q, want %q", name, file, got.Metadata[name], want)
+			}
+		}
+	}
+}
+
+func TestSubmitDoesNotTakeAnOlderResultForTheNewOne(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "my.slow.png", "7")
+	// The result of an upload of other bytes to the same key.
+	ref := storage.Ref{Bucket: "penstock", Key: "in/my.slow.png"}
+	out := c.store.locations.OutputOf(request.Request{Input: ref})
+	p := request.Provenance{Identity: request.Request{Input: ref}.Identify(storage.Info{ETag: "older"}), Input: ref}
+	if _, err := c.store.Store.Put(t.Context(), out, []byte("{}"), storage.PutOptions{Metadata: p.Metadata(out)}); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, _ := c.call(t, "submit", "my.slow.png", "-timeout", "50ms"); code != exitNoResult || stdout != "" {
+		t.Errorf("exit code %d, standard output %q", code, stdout)
+	}
+}
+
+func TestSubmitOfTheSameBytes(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "my.png", "7")
+	submit := func(args ...string) (stdout, stderr string) {
+		t.Helper()
+		_, stdout, stderr = c.call(t, append([]string{"submit", "my.png"}, args...)...)
+		return stdout, stderr
+	}
+	if stdout, stderr := submit(); !strings.HasPrefix(stdout, "my.png  7") || stderr != "" {
+		t.Errorf("the first wrote %q and %q", stdout, stderr)
+	}
+	if stdout, stderr := submit(); !strings.HasPrefix(stdout, "my.png  7") || !strings.Contains(stderr, "the same bytes were uploaded before") {
+		t.Errorf("the second wrote %q and %q, want the result and a word that it is the first's", stdout, stderr)
+	}
+	if stdout, stderr := submit("-again"); !strings.HasPrefix(stdout, "my.png  7") || stderr != "" {
+		t.Errorf("-again wrote %q and %q, want a new result", stdout, stderr)
+	}
+}
+
+func TestSubmitRunsAFailedInputAfresh(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "my.png", "bad")
+	if code, _, _ := c.call(t, "submit", "my.png"); code != exitFailed {
+		t.Fatalf("exit code %d, want a failure", code)
+	}
+	// The same bytes fail no more: the model was mended.
+	failure := c.store.locations.FailureOf(request.Request{Input: storage.Ref{Bucket: "penstock", Key: "in/my.png"}})
+	c.open = func(context.Context) (storage.Store, error) { return mended{c.store}, nil }
+	if code, stdout, stderr := c.call(t, "submit", "my.png"); code != exitOK || !strings.HasPrefix(stdout, "my.png  bad") {
+		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+	if _, err := c.store.Head(t.Context(), failure); err == nil {
+		t.Error("the failure object is still there")
+	}
+}
+
+// mended is a store whose worker can run what it could not before.
+type mended struct{ *worked }
+
+func (m mended) Put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (storage.Info, error) {
+	info, err := m.worked.Store.Put(ctx, ref, body, opts)
+	if err != nil {
+		return info, err
+	}
+	r := request.Request{Input: ref}
+	out := m.locations.OutputOf(r)
+	p := request.Provenance{Identity: r.Identify(info), Input: ref, InputETag: info.ETag}
+	result := fmt.Appendf(nil, `{"predictions":[{"label":%q,"confidence":1}]}`, body)
+	_, err = m.worked.Store.Put(ctx, out, result, storage.PutOptions{ContentType: "application/json", Metadata: p.Metadata(out)})
+	return info, err
+}
+
+func TestSubmitTellsOfAnUploadThatDidNotWork(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "unreachable.png", "7")
+	c.file(t, "good.png", "7")
+	code, stdout, stderr := c.call(t, "submit", "unreachable.png", "good.png")
+	if code != exitTrouble || !strings.HasPrefix(stdout, "good.png") || stderr != "penstock: unreachable.png: upload: the network is down\n" {
+		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+}
+
+func TestAnInterruptedSubmitSaysSo(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "slow.png", "7")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(20*time.Millisecond, func() { cancel(errInterrupted) })
+	code := c.run(ctx, []string{"submit", "slow.png"})
+	if code != exitInterrupted || c.stderr.String() != "penstock: interrupted\n" {
+		t.Errorf("exit code %d, standard error %q", code, c.stderr.String())
+	}
+}
+
+func TestSubmitManyFilesPrintsThemInOrder(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	args, want := []string{"submit", "-no-wait"}, ""
+	for i := range 3 * parallel {
+		name := c.file(t, fmt.Sprintf("%03d.png", i), "7")
+		args, want = append(args, name), want+"s3://penstock/in/"+name+"\n"
+	}
+	if code, stdout, stderr := c.call(t, args...); code != exitOK || stdout != want {
+		t.Errorf("exit code %d, standard output\n%s\nstandard error %q", code, stdout, stderr)
+	}
+}
+
+func TestAdviceFollowsFromTheFault(t *testing.T) {
+	t.Parallel()
+	c := setup(t, nil)
+	if got := c.advice(storage.ErrForbidden); !strings.Contains(got, "s3:ListBucket") {
+		t.Errorf("advice is %q", got)
+	}
+	if got := c.advice(errors.New("else")); got != "" {
+		t.Errorf("advice is %q, want none", got)
+	}
+}
