@@ -30,22 +30,41 @@ type Result struct {
 	Dropped  int `json:"dropped"`  // objects outside the input locations
 }
 
+// EventError says that an event, or a part of it, can't be understood. To call
+// again is no use.
+type EventError struct{ Err error }
+
+func (e *EventError) Error() string { return "read the event: " + e.Err.Error() }
+
+// Unwrap gives what is wrong with the event.
+func (e *EventError) Unwrap() error { return e.Err }
+
+// QueueError says that requests of an event are not in the queue, or may not
+// be. To call again may help.
+type QueueError struct{ Err error }
+
+func (e *QueueError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the faults of the single requests, joined.
+func (e *QueueError) Unwrap() error { return e.Err }
+
 // Handle takes any event that request.Decode understands: S3's and
 // EventBridge's, each as it is or wrapped by SNS, and requests in Penstock's
 // own form from a direct invocation.
 //
-// An error means that a part of the event is not in the queue. Whoever called
+// An error means that a part of the event is not in the queue, and is a
+// *QueueError or an *EventError: Lambda shows the type's name. Whoever called
 // is to call again with the whole event, as Lambda does by itself: what is
 // sent twice takes effect once. An event that can't be understood is an error
-// too, after what could be understood of it has been sent, so that it ends
-// where failed events are kept and a person sees it.
+// after what could be understood of it has been sent, so that it ends where
+// failed events are kept and a person sees it.
 //
 // The any is a Result, for those who invoke the function by hand.
 func (h *Handler) Handle(ctx context.Context, event json.RawMessage) (any, error) {
 	requests, unreadable := request.Decode(string(event))
 	if unreadable != nil {
 		h.Log.Error("event not understood", zap.Error(unreadable), zap.ByteString("event", event[:min(len(event), 2048)]))
-		unreadable = fmt.Errorf("read the event: %w", unreadable)
+		unreadable = &EventError{unreadable}
 	}
 	if len(requests) == 0 && unreadable == nil {
 		h.Log.Info("event asks for nothing")
@@ -61,8 +80,10 @@ func (h *Handler) Handle(ctx context.Context, event json.RawMessage) (any, error
 		}
 		accepted = append(accepted, r)
 	}
-	err := h.enqueue(ctx, accepted, &result)
-	return result, errors.Join(err, unreadable)
+	if err := h.enqueue(ctx, accepted, &result); err != nil {
+		return result, &QueueError{errors.Join(err, unreadable)}
+	}
+	return result, unreadable
 }
 
 // watched says whether the object lies in an input location. Bodies in the

@@ -172,8 +172,8 @@ func TestHandleNamesWhyAnEventIsNotUnderstood(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			_, err := b.Handle(t.Context(), json.RawMessage(test.event))
-			if err == nil || !strings.Contains(err.Error(), test.why) {
-				t.Errorf("error is %v, want one that says %q", err, test.why)
+			if _, ok := errors.AsType[*producer.EventError](err); !ok || !strings.Contains(err.Error(), test.why) {
+				t.Errorf("error is %v, want an EventError that says %q", err, test.why)
 			}
 			if b.logs.FilterMessageSnippet("not understood").Len() != 1 {
 				t.Error("no log line says so")
@@ -219,6 +219,9 @@ func TestHandleFailsWhenOneRequestIsNotEnqueuedSoThatAllAreTriedAgain(t *testing
 	result, err := b.Handle(t.Context(), json.RawMessage(notification(record("uploads", "in/a"), record("uploads", "in/b"))))
 	if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "s3://uploads/in/b") {
 		t.Errorf("error is %v, want the queue's, with the input's name", err)
+	}
+	if _, ok := errors.AsType[*producer.QueueError](err); !ok {
+		t.Errorf("error is a %T, want a QueueError", err)
 	}
 	if want := (producer.Result{Enqueued: 1}); result != want {
 		t.Errorf("result is %+v, want %+v", result, want)
