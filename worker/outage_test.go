@@ -108,8 +108,8 @@ func TestAnOutageOfTheQueueIsToldAndSurvived(t *testing.T) {
 		w.queue.set(func(q *queueShim) {
 			q.receive = func(context.Context, func() ([]*queue.Message, error)) ([]*queue.Message, error) { return nil, errCut }
 		})
-		p.submit("during", row(2))
 		p.eventually("the worker is not ready", func() bool { return w.Ready() != nil })
+		p.submit("during", row(2))
 		time.Sleep(time.Hour)
 		if n := w.logs.FilterMessage("receive").Len(); n < 10 || n > 4000 {
 			t.Errorf("%d receives were tried in an hour", n)

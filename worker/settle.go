@@ -25,6 +25,10 @@ const (
 	attrSuspect = "penstock-suspect" // on an item sent alone: it was in flight before
 )
 
+// metaBuried marks the failure objects of requests whose message goes to the
+// dead-letter queue. Whoever finds one that is not acknowledged sends it (again).
+const metaBuried = "penstock-dead-letter"
+
 // codeUnreadable is the penstock-code of a message that is no request.
 const codeUnreadable = "UnreadableMessage"
 
@@ -58,10 +62,13 @@ type (
 	// attempt: it failed, for a reason that may pass. The run counts, and the
 	// last one's problem is final.
 	attempt struct{ request.Problem }
+	// final: it failed for good, and a person must look at it.
+	final struct{ request.Problem }
 )
 
 func (s *skipped) Error() string { return s.why }
 func (a *attempt) Error() string { return a.Problem.Error() }
+func (f *final) Error() string   { return f.Problem.Error() }
 
 // skippedFor is the error of an item whose terminal object is settled.
 func skippedFor(v verdict) error {
@@ -143,17 +150,19 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 			delay = backoff(m.ReceiveCount)
 		}
 	}
-	switch {
-	case lost:
+	if lost {
 		w.leases.stop(l)
 		return
-	case len(again) == 0 && undecodable != nil:
-		if !w.buryUnreadable(l, undecodable) {
-			w.release(ctx, l, backoff(m.ReceiveCount))
-			return
-		}
-	case len(again) > 0 && (len(again) == len(items) && (len(items) == 1 || delay == 0) || !w.resend(ctx, m, again, delay)):
+	}
+	// Of several items, those to be tried again are sent alone. What was only
+	// handed back goes back with its message, and so does the rest of a message
+	// that can't wholly be read: when all else of it is done, it is buried.
+	if len(again) > 0 && (delay == 0 || len(items) == 1 || undecodable != nil || !w.resend(ctx, m, again, delay)) {
 		w.release(ctx, l, delay)
+		return
+	}
+	if undecodable != nil && !w.buryUnreadable(l, undecodable) {
+		w.release(ctx, l, backoff(m.ReceiveCount))
 		return
 	}
 	w.acknowledge(ctx, l)
@@ -207,8 +216,11 @@ func (w *Worker) judge(it *item, err error) ruling {
 	if a, ok := errors.AsType[*attempt](err); ok {
 		return w.judgeAttempt(it, a)
 	}
+	if f, ok := errors.AsType[*final](err); ok {
+		return ruling{outcomeFailed, &f.Problem, true}
+	}
 	if p, ok := errors.AsType[*request.Problem](err); ok {
-		return ruling{outcomeFailed, p, p.Code == request.CodePoison}
+		return ruling{outcomeFailed, p, false}
 	}
 	switch {
 	case errors.Is(err, errExpired):
@@ -255,8 +267,11 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 		Error: *r.problem, InferenceID: it.id, Input: it.request.Input.String(), Model: prov.Model,
 		Attempts: prov.Attempts, Time: time.Now().Add(w.cfg.Skew()).UTC(),
 	}.JSON()
-	ref := w.cfg.Locations.FailureOf(it.request)
-	v, err := w.terminals.putFailure(ctx, it.claim(w.fence(it)), document{body, "application/json", prov.Metadata(ref)})
+	metadata := prov.Metadata(w.cfg.Locations.FailureOf(it.request))
+	if r.bury {
+		metadata[metaBuried] = "due"
+	}
+	v, err := w.terminals.putFailure(ctx, it.claim(w.fence(it)), document{body, "application/json", metadata})
 	switch {
 	case err != nil:
 		return outcomeRetried, err
@@ -295,6 +310,9 @@ func (w *Worker) bury(ctx context.Context, l *lease, body, code, id, reason stri
 	out := queue.Outgoing{Body: body, Attributes: attributes, Group: m.Group}
 	if m.Group != "" {
 		out.DedupID = m.ID + "-" + code
+	}
+	if out.Size() > queue.MaxMessageBytes {
+		out.Attributes = nil // the body leaves no room; the log has the reason
 	}
 	for tries := 0; ; tries++ {
 		err := w.leases.secure(l, w.cfg.callLimit())
@@ -354,7 +372,7 @@ func (w *Worker) resend(ctx context.Context, m *queue.Message, items []*item, de
 		}
 		o := queue.Outgoing{Body: body, Delay: delay, Group: m.Group, Attributes: map[string]string{attrSuspect: "1"}}
 		if m.Group != "" {
-			o.Delay, o.DedupID = 0, m.Receipt+string(it.identity[:16])
+			o.Delay, o.DedupID = 0, fmt.Sprintf("%s-%d-%s", m.ID, m.ReceiveCount, it.identity[:16])
 		}
 		out = append(out, o)
 	}

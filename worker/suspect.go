@@ -2,8 +2,10 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"sync"
@@ -105,8 +107,12 @@ func (w *Worker) board(it *item) (land func(), err error) {
 	}
 	late := it.request.ETag != "" && it.request.ETag != it.input.ETag // an event of an older version
 	if it.suspect || waited || late {
-		v, err := w.terminals.finished(it.pending, it.claim(nil))
-		if err == nil && v != committed {
+		v, found, err := w.terminals.finished(it.pending, it.claim(nil))
+		switch {
+		case err != nil:
+		case v == duplicate && found.Metadata[metaBuried] != "":
+			err = w.unburied(it, found)
+		case v != committed:
 			err = skippedFor(v)
 		}
 		if err != nil {
@@ -115,6 +121,29 @@ func (w *Worker) board(it *item) (land func(), err error) {
 		}
 	}
 	return land, nil
+}
+
+// unburied gives the problem in a failure object of the item's whose message
+// did not get to the dead-letter queue, or was not acknowledged after it did.
+func (w *Worker) unburied(it *item, found storage.Info) error {
+	var body []byte
+	err := w.store.try(it.pending, w.cfg.callLimit(), verbFetch, found.Ref, func(ctx context.Context) error {
+		o, err := w.cfg.Store.Get(ctx, found.Ref, storage.GetOptions{IfMatch: found.ETag})
+		if err != nil {
+			return err
+		}
+		defer o.Body.Close()
+		body, err = io.ReadAll(o.Body)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var f request.Failure
+	if json.Unmarshal(body, &f) != nil {
+		return skippedFor(duplicate) // nothing that a letter could say
+	}
+	return &final{f.Error}
 }
 
 // isolate waits until the item may run next to what else runs, and marks a
@@ -130,12 +159,12 @@ func (w *Worker) isolate(it *item) (leave func(), err error) {
 		return nil, err
 	}
 	if it.history.solo >= maxSolo {
-		return nil, &request.Problem{
+		return nil, &final{request.Problem{
 			Code: request.CodePoison, Stage: request.StagePredict,
 			Message: fmt.Sprintf("the worker's process ended %d times while it ran this input, %d of them with nothing else running: it is not run again",
 				it.crashes(), it.history.solo),
 			Hint: "look at the worker's log and the input; after a fix, redrive the message from the dead-letter queue",
-		}
+		}}
 	}
 	// Taken in this order by all: a group's seat, then the room.
 	company, share, seat := companyGroup, int64(1), int64(1)

@@ -231,19 +231,19 @@ func (t *terminals) remove(ctx context.Context, c claim, seen storage.Info) erro
 	return err
 }
 
-// finished says whether the request already has its terminal object, and of
-// which kind; committed means that it has none.
-func (t *terminals) finished(ctx context.Context, c claim) (verdict, error) {
+// finished says whether the request already has its terminal object, and which
+// it is; committed means that it has none.
+func (t *terminals) finished(ctx context.Context, c claim) (verdict, storage.Info, error) {
 	for _, ref := range []storage.Ref{t.locations.OutputOf(c.request), t.locations.FailureOf(c.request)} {
-		rival, _, err := t.look(ctx, c, ref)
+		rival, there, err := t.look(ctx, c, ref)
 		switch {
 		case err != nil:
-			return committed, err
+			return committed, there, err
 		case rival == same && !(c.redriven && ref == t.locations.FailureOf(c.request)):
-			return duplicate, nil
+			return duplicate, there, nil
 		case rival == newer:
-			return superseded, nil
+			return superseded, there, nil
 		}
 	}
-	return committed, nil
+	return committed, storage.Info{}, nil
 }

@@ -24,6 +24,9 @@ import (
 	"github.com/penstock/penstock/worker/model"
 )
 
+// errApart sends the items of a message one by one.
+var errApart = errors.New("a message of several requests that is delivered again is sent request by request")
+
 // Causes of cancellation. A shutdown is not a failure of any request.
 var (
 	errDraining     = errors.New("the worker is shutting down")
@@ -169,6 +172,9 @@ func (w *Worker) receive(messages *sync.WaitGroup) {
 // handle takes a message from its decoding to its settlement.
 func (w *Worker) handle(m *queue.Message, l *lease) {
 	requests, undecodable := request.Decode(m.Body)
+	// A pack that may have been in flight when a process died is run as single
+	// messages, or its members would share each other's fate once more.
+	apart := len(requests) > 1 && m.ReceiveCount > 1 && undecodable == nil && w.draining.Err() == nil
 	items := make([]*item, len(requests))
 	outcomes := make([]error, len(requests))
 	var running errgroup.Group
@@ -180,7 +186,9 @@ func (w *Worker) handle(m *queue.Message, l *lease) {
 			ctx, done := w.pendingContext(it)
 			defer done()
 			it.pending = ctx
-			outcomes[i] = w.run(it)
+			if outcomes[i] = errApart; !apart {
+				outcomes[i] = w.run(it)
+			}
 			return nil
 		})
 	}
