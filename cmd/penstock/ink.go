@@ -19,7 +19,7 @@ func (i ink) red(s string) string   { return i.mark("31", s) }
 func (i ink) green(s string) string { return i.mark("32", s) }
 
 func (i ink) mark(code, s string) string {
-	if !i {
+	if !i || s == "" {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"

@@ -166,7 +166,7 @@ func (p *program) serve(ctx context.Context, s *stack.Stack, config stack.Config
 	p.welcome(s, config)
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(p.stderr, "penstock: stopping; the worker finishes what it runs")
+		fmt.Fprintln(p.stderr, "penstock: stopping; the worker finishes what it runs (Ctrl-C again: at once)")
 		return nil
 	case <-s.Failed():
 		return p.withTail(s.FailedHow())
@@ -200,11 +200,11 @@ func (p *program) short(path string) string {
 	return path
 }
 
-// withTail shows the last lines of the log of a program that died, before the
-// error that names it is told.
+// withTail shows what the log of a program that died says last, before the
+// error, which holds the very last line, is told.
 func (p *program) withTail(err error) error {
 	if died, ok := errors.AsType[*stack.DiedError](err); ok && len(died.Tail) > 1 {
-		for _, line := range died.Tail {
+		for _, line := range died.Tail[:len(died.Tail)-1] {
 			fmt.Fprintf(p.stderr, "  | %s\n", line)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -74,9 +75,14 @@ func (s *Stack) died(name, how, logName string) error {
 	if err != nil {
 		return e // it says what matters without its tail
 	}
-	if text := strings.TrimSpace(string(b)); text != "" {
-		lines := strings.Split(text, "\n")
-		e.Tail = lines[max(len(lines)-tailLines, 0):]
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); line != "" && !chatter.MatchString(line) {
+			e.Tail = append(e.Tail, line)
+		}
 	}
+	e.Tail = e.Tail[max(len(e.Tail)-tailLines, 0):]
 	return e
 }
+
+// chatter is what TensorFlow logs of its own well-being.
+var chatter = regexp.MustCompile(`^I\d{4} |^WARNING: All log messages before absl::InitializeLog`)

@@ -65,6 +65,7 @@ func playWorker() {
 	fmt.Println(string(env))
 	if os.Getenv("PENSTOCK_MODEL") == "missing" {
 		fmt.Fprintln(os.Stderr, "no such model")
+		fmt.Fprintln(os.Stderr, "I0000 00:00:1795384549.509552   26960 port.cc:153] oneDNN custom operations are on.")
 		os.Exit(1)
 	}
 	http.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
