@@ -70,6 +70,30 @@ class AbortsOn(tf.Module):
         return {"x": tf.cond(tf.reduce_any(x == 666), abort, lambda: tf.identity(x))}
 
 
+class Faulty(tf.Module):
+    """Fails in every way a model can, as its input asks for.
+
+    SleepDataset is the one op of TensorFlow's that waits without using a
+    processor; it does so before the element and before the end of the data.
+    """
+
+    @tf.function(input_signature=[f32(None, 2)])
+    def serve(self, x):
+        tf.debugging.assert_non_negative(x, message="x must not be negative")
+
+        def abort():
+            with tf.control_dependencies([tf.raw_ops.Abort(error_msg="x is 666")]):
+                return tf.identity(x)
+
+        any_is = lambda value: tf.reduce_any(tf.equal(x, value))
+        x = tf.cond(any_is(666.0), abort, lambda: tf.identity(x))
+        seconds = tf.where(any_is(777.0), 3600.0, tf.where(any_is(555.0), 2.0, 0.02))
+        spec = {"output_types": [tf.float32], "output_shapes": [[None, 2]]}
+        data = tf.raw_ops.TensorDataset(components=[x * 2], output_shapes=spec["output_shapes"])
+        data = tf.raw_ops.SleepDataset(input_dataset=data, sleep_microseconds=tf.cast(seconds / 2 * 1e6, tf.int64), **spec)
+        return {"double": tf.raw_ops.DatasetToSingleElement(dataset=data, **spec)[0]}
+
+
 class Dynamic(tf.Module):
     @tf.function(input_signature=[f32(None, None)])
     def serve(self, x):
@@ -95,6 +119,7 @@ def main():
         "no_batch": NoBatch(),
         "fails_on_negative": FailsOnNegative(),
         "aborts_on": AbortsOn(),
+        "faulty": Faulty(),
         "dynamic": Dynamic(),
     }.items():
         write(name, module, signatures={"serving_default": module.serve})
