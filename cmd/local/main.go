@@ -25,6 +25,7 @@ func main() {
 	// parent process.
 	os.Stdout = os.Stderr
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	code := run(ctx, os.Args[1:], pipe(os.Stdin), stdout, os.Stderr)
 	stop()
 	os.Exit(code)

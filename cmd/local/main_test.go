@@ -177,6 +177,17 @@ func TestRestartKeepsObjectsAndChangedQueues(t *testing.T) {
 	}
 }
 
+func TestMemoryQueuesAreGoneAtTheEndAndTouchNoOthers(t *testing.T) {
+	state := t.TempDir()
+	start(t, state, "-queues", "kept").kill()
+	start(t, state, "-queues", "passing", "-memory-queues").kill()
+	c := start(t, state)
+	out, err := c.sqs.ListQueues(t.Context(), &sqs.ListQueuesInput{})
+	if err != nil || len(out.QueueUrls) != 2 || !strings.HasSuffix(out.QueueUrls[0], "/kept") {
+		t.Errorf("queues are %v (%v), want kept and its dead-letter queue", out, err)
+	}
+}
+
 func TestSIGTERMAnswersLongPollsAndEnds(t *testing.T) {
 	c := start(t, t.TempDir(), "-queues", "jobs")
 	type answer struct {

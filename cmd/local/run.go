@@ -137,6 +137,7 @@ func ended(r io.Reader) <-chan struct{} {
 // queues is the SQS endpoint.
 type queues struct {
 	broker   *broker.Broker
+	file     *journal.File // also the lock of the state folder
 	server   *http.Server
 	listener net.Listener
 	urls     map[string]string
@@ -155,17 +156,17 @@ func startQueues(s settings, log *zap.Logger) (*queues, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := broker.New(broker.Config{Region: s.region}, file)
+	b, err := newBroker(s, file)
 	if err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", s.sqsAddr)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for SQS: %w", err), b.Close())
+		return nil, errors.Join(fmt.Errorf("listen for SQS: %w", err), b.Close(), file.Close())
 	}
-	q := &queues{broker: b, listener: l, urls: make(map[string]string), failed: make(chan error, 1)}
+	q := &queues{broker: b, file: file, listener: l, urls: make(map[string]string), failed: make(chan error, 1)}
 	if err := errors.Join(claim(s.state), q.create(s)); err != nil {
-		return nil, errors.Join(err, l.Close(), b.Close())
+		return nil, errors.Join(err, l.Close(), b.Close(), file.Close())
 	}
 	q.server = &http.Server{
 		Handler:           standin.New(b, standin.Config{Logger: log, Control: s.faults}),
@@ -184,6 +185,15 @@ func (q *queues) first(s settings) string {
 	return q.urls[s.queues[0]]
 }
 
+// newBroker opens what the file holds, or an empty broker beside it.
+func newBroker(s settings, file *journal.File) (*broker.Broker, error) {
+	config := broker.Config{Region: s.region}
+	if s.memory {
+		return broker.New(config, nil) // the file is just the folder's lock then
+	}
+	return broker.New(config, file)
+}
+
 func (q *queues) url() string { return "http://" + q.listener.Addr().String() }
 
 // close ends long polls, finishes other calls and closes the journal.
@@ -195,7 +205,7 @@ func (q *queues) close() error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("drain SQS: %w", err), q.server.Close())
 	}
-	return errors.Join(err, q.broker.Close())
+	return errors.Join(err, q.broker.Close(), q.file.Close())
 }
 
 // Settings of queues made at start: what the worker wants to find.

@@ -26,6 +26,7 @@ type settings struct {
 	secretKey   string
 	allowRemote bool
 	faults      bool
+	memory      bool
 	verbose     bool
 }
 
@@ -52,6 +53,7 @@ line. It ends on SIGTERM, SIGINT or when the pipe on its standard input closes.
 	f.StringVar(&s.secretKey, "secret-key", "penstock-local", "secret `key` of the S3 endpoint; it protects nothing while it is the default")
 	f.BoolVar(&s.allowRemote, "allow-remote", false, "allow addresses that other machines reach: the SQS endpoint lets everybody in")
 	f.BoolVar(&s.faults, "faults", false, "let HTTP clients inject faults at "+"/_penstock/faults of the SQS endpoint")
+	f.BoolVar(&s.memory, "memory-queues", false, "keep queues in memory only: faster, and gone at the end, for tests")
 	f.BoolVar(&s.verbose, "verbose", false, "log every call and every S3 event")
 	if err := f.Parse(args); err != nil {
 		return s, err

@@ -97,5 +97,5 @@ func (f *File) Each(t broker.Table, fn func(key, value []byte) error) error {
 	return f.db.View(func(tx *bbolt.Tx) error { return tx.Bucket(bucket(t)).ForEach(fn) })
 }
 
-// Close releases the file.
+// Close releases the file and its lock. Closing it again does nothing.
 func (f *File) Close() error { return f.db.Close() }
