@@ -4,12 +4,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -47,46 +43,20 @@ func newProducer(s settings, lookup shared.Lookup, endpoint, queueURL string, lo
 	})
 	h := producer.Handler{Locations: locations, Queue: sqs.New(client, queueURL), Log: log.Named("producer")}
 	return func(ctx context.Context, body []byte) error {
-		event, err := asS3(body, locations.Inputs)
-		if err != nil || event == nil {
-			return err
+		if !watched(body, locations.Inputs) {
+			return nil
 		}
-		_, err = h.Handle(ctx, event)
+		_, err := h.Handle(ctx, body)
 		return err
 	}, nil
 }
 
-// asS3 turns versitygw's event document into what S3 itself would send: the
-// key form-encoded, the event's name without "s3:", and only records of the
-// folders that a notification is configured for. It gives nil when none is.
-func asS3(body []byte, watched []storage.Ref) (json.RawMessage, error) {
-	var doc map[string]any
-	if err := json.Unmarshal(body, &doc); err != nil {
-		return nil, fmt.Errorf("read versitygw's event: %w", err)
-	}
-	records, _ := doc["Records"].([]any)
-	var kept []any
-	for _, r := range records {
-		record, _ := r.(map[string]any)
-		entity, _ := record["s3"].(map[string]any)
-		bucket, _ := entity["bucket"].(map[string]any)
-		object, _ := entity["object"].(map[string]any)
-		key, ok := object["key"].(string)
-		if !ok {
-			return nil, errors.New("versitygw's event names no object")
-		}
-		name, _ := bucket["name"].(string)
-		ref := storage.Ref{Bucket: name, Key: key}
-		if !slices.ContainsFunc(watched, func(in storage.Ref) bool { return in.Contains(ref) }) {
-			continue
-		}
-		event, _ := record["eventName"].(string)
-		record["eventName"] = strings.TrimPrefix(event, "s3:")
-		object["key"] = strings.ReplaceAll(url.QueryEscape(key), "%2F", "/")
-		kept = append(kept, record)
-	}
-	if len(kept) == 0 {
-		return nil, nil
-	}
-	return json.Marshal(map[string]any{"Records": kept})
+// watched says whether the event tells of an object that a notification on
+// the input locations would have been sent for. S3 filters by prefix; the
+// embedded one sends an event for every write, results too.
+func watched(event []byte, inputs []storage.Ref) bool {
+	requests, err := request.Decode(string(event))
+	return err != nil || slices.ContainsFunc(requests, func(r request.Request) bool {
+		return slices.ContainsFunc(inputs, func(in storage.Ref) bool { return in.Contains(r.Input) })
+	})
 }
