@@ -101,6 +101,11 @@ type Writer interface {
 	// (Ref, Size and ETag are filled).
 	Put(ctx context.Context, ref Ref, body []byte, opts PutOptions) (Info, error)
 
+	// Upload begins an object that is written in parts, where Put would need
+	// too much memory. opts are those of the whole object. No other call sees
+	// the upload, and any number of them may be for one ref.
+	Upload(ctx context.Context, ref Ref, opts PutOptions) (Upload, error)
+
 	// Delete removes an object. A missing object is not an error, unless
 	// IfMatch is set: then it may be ErrPrecondition or fs.ErrNotExist.
 	Delete(ctx context.Context, ref Ref, opts DeleteOptions) error

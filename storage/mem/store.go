@@ -120,20 +120,27 @@ func (s *Store) List(ctx context.Context, prefix storage.Ref, startAfter string)
 
 // Put implements storage.Writer.
 func (s *Store) Put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (storage.Info, error) {
-	info, err := s.put(ctx, ref, body, opts)
-	if err != nil {
-		return storage.Info{}, fmt.Errorf("put %s: %w", ref, err)
+	err := validate(ref, opts)
+	if err == nil {
+		sum := md5.Sum(body)
+		var info storage.Info
+		if info, err = s.write(ctx, ref, slices.Clone(body), hex.EncodeToString(sum[:]), opts); err == nil {
+			return info, nil
+		}
 	}
-	return info, nil
+	return storage.Info{}, fmt.Errorf("put %s: %w", ref, err)
 }
 
-func (s *Store) put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (storage.Info, error) {
-	if err := opts.Validate(); err != nil {
-		return storage.Info{}, err
-	}
+// validate checks what every kind of write needs.
+func validate(ref storage.Ref, opts storage.PutOptions) error {
 	if ref.Version != "" {
-		return storage.Info{}, fmt.Errorf("%w: a version can't be written to", fs.ErrInvalid)
+		return fmt.Errorf("%w: a version can't be written to", fs.ErrInvalid)
 	}
+	return opts.Validate()
+}
+
+// write makes an object of a body, which is the store's from now on.
+func (s *Store) write(ctx context.Context, ref storage.Ref, body []byte, etag string, opts storage.PutOptions) (storage.Info, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, err := s.bucket(ctx, ref)
@@ -147,11 +154,10 @@ func (s *Store) put(ctx context.Context, ref storage.Ref, body []byte, opts stor
 	if err := matches(old, opts.IfMatch); err != nil {
 		return storage.Info{}, err
 	}
-	sum := md5.Sum(body)
-	v := &version{body: slices.Clone(body), info: storage.Info{
+	v := &version{body: body, info: storage.Info{
 		Ref:             ref,
 		Size:            int64(len(body)),
-		ETag:            hex.EncodeToString(sum[:]),
+		ETag:            etag,
 		ContentType:     opts.ContentType,
 		ContentEncoding: opts.ContentEncoding,
 		Modified:        time.Now(),

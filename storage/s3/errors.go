@@ -30,18 +30,19 @@ func wrap(step string, ref storage.Ref, err error) error {
 // transient fault.
 func classify(ref storage.Ref, err error) error {
 	switch code(err) {
-	case "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NotFound":
+	case "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NoSuchUpload", "NotFound":
 		return fs.ErrNotExist
 	case "PreconditionFailed", "NotModified", "InvalidRange":
 		return storage.ErrPrecondition
-	case "ConditionalRequestConflict", "OperationAborted":
+	case "ConditionalRequestConflict", "OperationAborted",
+		"InvalidPart": // S3 does not have the part that it said it has
 		return storage.ErrConflict
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId",
 		"SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired":
 		return nil // the credentials or the clock are at fault, not the request
 	case "AccessDenied", "Forbidden", "AllAccessDisabled", "AccountProblem", "InvalidObjectState":
 		return storage.ErrForbidden // InvalidObjectState: archived, to be restored first
-	case "KeyTooLongError", "MetadataTooLarge", "EntityTooLarge", "InvalidArgument",
+	case "KeyTooLongError", "MetadataTooLarge", "EntityTooLarge", "EntityTooSmall", "InvalidArgument",
 		"InvalidBucketName", "InvalidURI",
 		// Of servers on file systems, which can't have a key that is a folder of another:
 		"ExistingObjectIsDirectory", "ObjectParentIsFile":

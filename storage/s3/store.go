@@ -4,7 +4,8 @@
 // # Permissions
 //
 // Reading needs s3:GetObject (s3:GetObjectVersion where versions are named),
-// writing s3:PutObject, deleting s3:DeleteObject, and listing s3:ListBucket.
+// writing s3:PutObject (and s3:AbortMultipartUpload for uploads that are given
+// up), deleting s3:DeleteObject, and listing s3:ListBucket.
 // Reading needs s3:ListBucket too: without it S3 answers 403 instead of 404
 // where no object is, and a missing object looks like a forbidden one.
 //
@@ -167,15 +168,7 @@ func (s *Store) List(ctx context.Context, prefix storage.Ref, startAfter string)
 
 // Put implements storage.Writer.
 func (s *Store) Put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (storage.Info, error) {
-	err := check(ref)
-	switch {
-	case err != nil:
-	case ref.Version != "":
-		err = fmt.Errorf("%w: a version can't be written to", fs.ErrInvalid)
-	default:
-		err = opts.Validate()
-	}
-	if err != nil {
+	if err := checkWrite(ref, opts); err != nil {
 		return storage.Info{}, fmt.Errorf("put %s: %w", ref, err)
 	}
 	in := &awss3.PutObjectInput{
@@ -232,6 +225,16 @@ func check(ref storage.Ref) error {
 		return fmt.Errorf("%w: the key is empty", fs.ErrInvalid)
 	}
 	return nil
+}
+
+func checkWrite(ref storage.Ref, opts storage.PutOptions) error {
+	if err := check(ref); err != nil {
+		return err
+	}
+	if ref.Version != "" {
+		return fmt.Errorf("%w: a version can't be written to", fs.ErrInvalid)
+	}
+	return opts.Validate()
 }
 
 // listed turns an entry of a list into ours.

@@ -22,18 +22,60 @@ var conditionChecks = []check{
 	{"a write with both conditions is refused", bothConditions},
 }
 
-// race has n writers put at once, and wants exactly one to succeed and the
-// others to be told of it.
-func race(ctx context.Context, h harness, key string, opts storage.PutOptions) error {
+// races are the checks that a server which looks before it writes fails only
+// when two calls meet.
+var races = map[string]bool{
+	"of many that put a new object exactly one wins":            true,
+	"of many that replace an object exactly one wins":           true,
+	"of a replacement and a deletion exactly one wins":          true,
+	"of many uploads and puts of a new object exactly one wins": true,
+	"of many uploads that replace an object exactly one wins":   true,
+	"a reader never sees a part of a write":                     true,
+}
+
+// writer prepares a write of an object, and gives what makes it visible.
+type writer func(ctx context.Context, h harness, ref storage.Ref, body string, opts storage.PutOptions) (commit func() error, err error)
+
+func putter(ctx context.Context, h harness, ref storage.Ref, body string, opts storage.PutOptions) (func() error, error) {
+	return func() error {
+		_, err := h.Put(ctx, ref, []byte(body), opts)
+		return err
+	}, nil
+}
+
+func uploader(ctx context.Context, h harness, ref storage.Ref, body string, opts storage.PutOptions) (func() error, error) {
+	u, err := h.Upload(ctx, ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := u.Complete(ctx)
+		if err != nil {
+			err = errors.Join(err, u.Abort(ctx))
+		}
+		return err
+	}, u.PutPart(ctx, 1, []byte(body))
+}
+
+// race has 16 writers, of these kinds in turn, commit at once. It wants
+// exactly one to succeed and the others to be told of it.
+func race(ctx context.Context, h harness, ref storage.Ref, opts storage.PutOptions, kinds ...writer) error {
 	const n = 16
 	body := func(i int) string { return strings.Repeat(fmt.Sprintf("%02d", i), 5000) }
+	commits := make([]func() error, n)
+	for i := range commits {
+		var err error
+		if commits[i], err = kinds[i%len(kinds)](ctx, h, ref, body(i), opts); err != nil {
+			return err
+		}
+	}
 	var wg sync.WaitGroup
 	start := make(chan struct{})
 	results := make([]error, n)
 	for i := range results {
 		wg.Go(func() {
 			<-start
-			_, results[i] = h.Put(ctx, h.ref(key), []byte(body(i)), opts)
+			results[i] = commits[i]()
 		})
 	}
 	close(start)
@@ -50,12 +92,12 @@ func race(ctx context.Context, h harness, key string, opts storage.PutOptions) e
 	if len(winners) != 1 {
 		return errors.Join(append(errs, fmt.Errorf("%d writers won, want 1", len(winners)))...)
 	}
-	return errors.Join(append(errs, wantBody(ctx, h, h.ref(key), body(winners[0])))...)
+	return errors.Join(append(errs, wantBody(ctx, h, ref, body(winners[0])))...)
 }
 
 func putNewRace(ctx context.Context, h harness) error {
 	for round := range 5 {
-		if err := race(ctx, h, fmt.Sprint("new/", round), storage.PutOptions{IfNoneMatch: true}); err != nil {
+		if err := race(ctx, h, h.ref(fmt.Sprint("new/", round)), storage.PutOptions{IfNoneMatch: true}, putter); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}
@@ -64,12 +106,12 @@ func putNewRace(ctx context.Context, h harness) error {
 
 func replaceRace(ctx context.Context, h harness) error {
 	for round := range 5 {
-		key := fmt.Sprint("old/", round)
-		old, err := put(ctx, h, key, "old")
+		ref := h.ref(fmt.Sprint("old/", round))
+		old, err := put(ctx, h, ref.Key, "old")
 		if err != nil {
 			return err
 		}
-		if err := race(ctx, h, key, storage.PutOptions{IfMatch: old.ETag}); err != nil {
+		if err := race(ctx, h, ref, storage.PutOptions{IfMatch: old.ETag}, putter); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}

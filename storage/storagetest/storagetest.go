@@ -23,7 +23,7 @@ import (
 type Options struct {
 	// Gaps maps names of checks (the part of the test's name behind the slash,
 	// with its blanks) to the reason why this server fails them. A listed
-	// check must fail.
+	// check must fail, unless it is a race, which a server may win by luck.
 	Gaps map[string]string
 	// Versioned says that the buckets keep versions, and adds the checks of
 	// that to the others.
@@ -48,7 +48,7 @@ type check struct {
 }
 
 func checks(opts Options) []check {
-	all := slices.Concat(readChecks, partChecks, conditionChecks, listChecks, limitChecks, keyChecks())
+	all := slices.Concat(readChecks, partChecks, conditionChecks, uploadChecks, listChecks, limitChecks, keyChecks())
 	if opts.Versioned {
 		all = append(all, versionChecks...)
 	}
@@ -88,7 +88,7 @@ func (c check) judge(t *testing.T, h harness, gap string) {
 		t.Error(err)
 	case gap != "" && err != nil:
 		t.Logf("known gap (%s): %v", gap, err)
-	case gap != "":
+	case gap != "" && !races[c.name]:
 		t.Errorf("the gap %q is closed: take it off the list", gap)
 	}
 }

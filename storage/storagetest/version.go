@@ -13,6 +13,7 @@ var versionChecks = []check{
 	{"an overwritten version can be read by its id", overwrittenVersion},
 	{"a deletion leaves the versions", deletionLeavesVersions},
 	{"the deletion of a version is for good", versionDeleted},
+	{"an upload takes an overwritten version", uploadCopiesVersion},
 }
 
 func overwrittenVersion(ctx context.Context, h harness) error {
@@ -78,4 +79,15 @@ func versionDeleted(ctx context.Context, h harness) error {
 		wantBody(ctx, h, h.ref("key"), "first"),
 		wantBody(ctx, h, first.Ref, "first"),
 	)
+}
+
+func uploadCopiesVersion(ctx context.Context, h harness) error {
+	first, err := put(ctx, h, "key", "first")
+	if err != nil {
+		return err
+	}
+	if _, err := put(ctx, h, "key", "second"); err != nil {
+		return err
+	}
+	return copyBetween(ctx, h, first, 0, 0, "first")
 }
