@@ -58,8 +58,12 @@ func checks() []check {
 // it. They run in parallel; in real time the suite takes about 10 seconds on two
 // processors.
 func Run(t *testing.T, open func(t *testing.T) Harness, opts Options) {
+	run(t, checks(), open, opts)
+}
+
+func run(t *testing.T, checks []check, open func(t *testing.T) Harness, opts Options) {
 	known := maps.Clone(opts.Gaps)
-	for _, c := range checks() {
+	for _, c := range checks {
 		delete(known, c.name)
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

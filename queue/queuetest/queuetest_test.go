@@ -79,3 +79,40 @@ func TestSuiteCatchesBrokenQueues(t *testing.T) {
 		})
 	}
 }
+
+// reverses has the messages of a receive in the wrong order.
+type reverses struct{ Queue }
+
+func (q reverses) Receive(ctx context.Context, limit int, visibility, wait time.Duration) ([]*queue.Message, error) {
+	messages, err := q.Queue.Receive(ctx, limit, visibility, wait)
+	slices.Reverse(messages)
+	return messages, err
+}
+
+// TestFIFOChecksCatchAStandardQueue has no need of a FIFO queue: a standard
+// one breaks what is particular to them.
+func TestFIFOChecksCatchAStandardQueue(t *testing.T) {
+	broken := map[string]bool{
+		"a group's messages arrive in the order they were sent":             true,
+		"a group is locked while a message of it is in flight":              true,
+		"a message that timed out comes before the later ones of its group": true,
+		"a message sent again under its id is not there twice":              true,
+		"a message without a group is refused alone":                        true,
+	}
+	for _, c := range fifoChecks {
+		if !broken[c.name] {
+			continue
+		}
+		delete(broken, c.name)
+		synctest.Test(t, func(t *testing.T) {
+			dead := mem.New(mem.Options{})
+			h := Harness{Queue: reverses{mem.New(mem.Options{DeadLetter: dead, MaxReceiveCount: MaxReceiveCount})}, DeadLetter: dead}
+			if err := c.run(t.Context(), h); err == nil {
+				t.Errorf("the check %q found nothing", c.name)
+			}
+		})
+	}
+	for name := range broken {
+		t.Errorf("there is no check %q", name)
+	}
+}
