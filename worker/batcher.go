@@ -70,6 +70,7 @@ type bucketKey struct {
 	signature *model.Signature
 	shape     string // of all inputs, but for the first dimension
 	lane      lane
+	limit     time.Duration // or the hastiest would end the others' run, and the process
 }
 
 // bucket holds what waits for one kind of run, oldest first.
@@ -215,7 +216,7 @@ func (b *batcher) enqueue(pending context.Context, e *entry) error {
 	if pending.Err() != nil {
 		return context.Cause(pending)
 	}
-	key := bucketKey{e.model, e.signature, shapeOf(e.tensors), e.lane}
+	key := bucketKey{e.model, e.signature, shapeOf(e.tensors), e.lane, e.limit}
 	q := b.buckets[key]
 	if q == nil {
 		q = &bucket{key: key, maxRows: b.rowLimit(e.model, e.signature), maxItems: b.maxRows}
@@ -339,14 +340,12 @@ func (q *bucket) full() bool {
 func (b *batcher) runBatch(q *bucket, batch []*entry) {
 	began := time.Now()
 	parts := make([][]model.Tensor, len(batch))
-	limit := batch[0].limit
 	var rows int64
 	for i, e := range batch {
 		parts[i] = e.tensors
-		limit = min(limit, e.limit)
 		rows += e.rows
 	}
-	outputs, err := b.bounded(q.key, parts, limit)
+	outputs, err := b.bounded(q.key, parts)
 	predict := time.Since(began)
 	if err == nil {
 		for i, e := range batch {
@@ -367,7 +366,7 @@ func (b *batcher) runBatch(q *bucket, batch []*entry) {
 }
 
 // bounded runs the model and watches the clock.
-func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor, limit time.Duration) ([][]model.Tensor, error) {
+func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor) ([][]model.Tensor, error) {
 	b.mu.Lock()
 	stopped := b.stopped
 	b.mu.Unlock()
@@ -397,7 +396,7 @@ func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor, limit time.Dura
 		}
 		c <- result{outputs, err}
 	}()
-	t := time.NewTimer(limit)
+	t := time.NewTimer(key.limit)
 	defer t.Stop()
 	select {
 	case r := <-c:
@@ -407,7 +406,7 @@ func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor, limit time.Dura
 		b.stopped = true
 		b.mu.Unlock()
 		b.hung()
-		return nil, fmt.Errorf("%w of %v", errOverrun, limit)
+		return nil, fmt.Errorf("%w of %v", errOverrun, key.limit)
 	}
 }
 

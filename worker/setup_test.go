@@ -139,14 +139,22 @@ func (p *plant) start(options ...option) *process {
 
 // stop ends a worker as SIGTERM does, and gives what Run returned.
 func (w *process) stop() error {
+	w.plant.t.Helper()
 	w.cancel()
 	return w.wait()
 }
 
-// wait awaits the end of Run.
+// wait awaits the end of Run, at most a simulated day.
 func (w *process) wait() error {
-	w.over = true
-	return <-w.ended
+	w.plant.t.Helper()
+	select {
+	case err := <-w.ended:
+		w.over = true
+		return err
+	case <-time.After(24 * time.Hour):
+		w.plant.t.Fatal("Run has not returned after a day")
+		return nil
+	}
 }
 
 // kill makes the worker one whose process has died: nothing that it does

@@ -223,6 +223,12 @@ func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 		refs = append(refs, it.strike)
 	}
 	if all {
+		// A worker can have died after the commit, before it came to this.
+		if it.suspect && !it.history.known {
+			if err := w.lookUpStrikes(it.lease.ctx, it); err != nil {
+				w.log.Warn("look up strikes", it.log(), zap.Error(err))
+			}
+		}
 		refs = append(refs, it.history.refs...)
 	}
 	for _, ref := range refs {
