@@ -202,7 +202,7 @@ func (t *terminals) look(ctx context.Context, c claim, ref storage.Ref) (rival, 
 		return newer, there, nil
 	case err != nil:
 		return nobody, there, err
-	case current.ETag == c.input.ETag && current.Ref.Version == c.input.Ref.Version:
+	case request.SameVersion(current, c.input):
 		return older, there, nil
 	}
 	return newer, there, nil

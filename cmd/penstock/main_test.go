@@ -107,7 +107,11 @@ func (w *worked) Put(ctx context.Context, ref storage.Ref, body []byte, opts sto
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.puts[ref.Key] = opts
-	return info, w.work(ctx, info, string(body))
+	found, err := w.Head(ctx, ref)
+	if err != nil {
+		return info, err
+	}
+	return info, w.work(ctx, found, string(body))
 }
 
 // work commits what the input's name asks for.

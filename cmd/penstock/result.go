@@ -28,7 +28,6 @@ type result struct {
 	body    []byte        // of the outcome's object, when it is not large
 	took    time.Duration // since the upload or the call began
 	err     error         // why there is no outcome
-	old     bool          // the outcome was there before the upload: the bytes are the same
 }
 
 // fetch reads a terminal object that is not large.

@@ -19,9 +19,7 @@ func (p *program) submitCommand() *cli.Command {
 		Name: "submit", Usage: "upload files and print their results", ArgsUsage: "FILE...",
 		Description: `Each file becomes an object below the input location, named as the file is. What
 is printed is the result of that very upload, not of an older one to the same key.
-The same bytes at the same key are the same request: what failed is run anew, but a
-result stays, unless -again is given. The content type follows from the extension;
-"-" is standard input.
+The content type follows from the extension; "-" is standard input.
 
 Examples:
   penstock submit my.png
@@ -36,7 +34,6 @@ Examples:
 			&cli.StringFlag{Name: "signature", Usage: "`NAME` of the model's signature to run; else that of the input, else the model's default"},
 			&cli.StringFlag{Name: "accept", Usage: "media `TYPE` of the result, as in HTTP; else the model's own"},
 			&cli.StringFlag{Name: "ttl", Usage: "`TIME` after which the request must not be started any more but fails as Expired, such as 90m; else there is no limit"},
-			&cli.BoolFlag{Name: "again", Usage: "remove the result of an earlier upload to the same key first, so that the same bytes are run anew"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "print the inputs' URIs and don't wait for results"},
 			timeoutFlag(), formatFlag(),
 		}, p.placeFlags()...),
@@ -71,7 +68,7 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	s := submission{p, outcome.Finder{Store: store, Locations: locations}, store, metadata, options, cmd.Bool("again")}
+	s := submission{p, outcome.Finder{Store: store, Locations: locations}, store, metadata, options}
 	if cmd.Bool("no-wait") {
 		return s.send(ctx, uploads)
 	}
@@ -89,49 +86,27 @@ type submission struct {
 	store    storage.Store
 	metadata map[string]string
 	options  waitOptions
-	again    bool
 }
 
 // run uploads a file and waits for the outcome.
 func (s submission) run(ctx context.Context, u upload) result {
 	began := time.Now()
 	r := result{name: u.name, input: u.ref}
-	before, info, err := s.put(ctx, u)
+	info, err := s.put(ctx, u)
 	if r.err = err; err == nil {
 		r = s.follow(ctx, s.finder, s.options, r, info)
-		r.old = r.err == nil && r.outcome.ETag == before.ETag && r.outcome.Modified.Equal(before.Modified)
 	}
 	r.took = time.Since(began)
 	return r
 }
 
-// put uploads a file and returns the outcome that an earlier upload to its key
-// had and that still stands.
-//
-// An earlier failure is removed first. Workers know a request by the bytes of
-// its input, so that of the same bytes would be taken for the new one's,
-// whatever has been mended since.
-func (s submission) put(ctx context.Context, u upload) (before outcome.Outcome, info storage.Info, err error) {
+// put uploads a file and says which version of the object it is now.
+func (s submission) put(ctx context.Context, u upload) (storage.Info, error) {
 	body, err := u.read()
 	if err != nil {
-		return before, info, err
+		return storage.Info{}, err
 	}
-	before, ok, err := s.finder.Find(ctx, storage.Info{Ref: u.ref})
-	if err != nil {
-		return before, info, fmt.Errorf("look for an earlier result: %w", err)
-	}
-	if ok && (before.Failed || s.again) {
-		err := s.store.Delete(ctx, before.Ref, storage.DeleteOptions{IfMatch: before.ETag})
-		switch {
-		case err == nil, errors.Is(err, storage.ErrPrecondition), errors.Is(err, fs.ErrNotExist):
-			before = outcome.Outcome{}
-		case errors.Is(err, storage.ErrForbidden) && !s.again: // other bytes do without
-		default:
-			return before, info, fmt.Errorf("remove the earlier result: %w", err)
-		}
-	}
-	info, err = put(ctx, s.store, u.ref, body, s.metadata)
-	return before, info, err
+	return put(ctx, s.store, u.ref, body, s.metadata)
 }
 
 // uploadMetadata is what the flags choose for the request.
@@ -155,20 +130,29 @@ func uploadMetadata(cmd *cli.Command) (map[string]string, error) {
 	return metadata, nil
 }
 
-// put writes an input object.
-func put(ctx context.Context, store storage.Writer, ref storage.Ref, body []byte, metadata map[string]string) (storage.Info, error) {
+// put writes an input object. What it returns tells its version, as Find and
+// Wait need it.
+func put(ctx context.Context, store storage.Store, ref storage.Ref, body []byte, metadata map[string]string) (storage.Info, error) {
 	info, err := store.Put(ctx, ref, body, storage.PutOptions{ContentType: contentType(ref.Key), Metadata: metadata})
 	if err != nil {
 		return storage.Info{}, fmt.Errorf("upload: %w", err)
 	}
-	return info, nil
+	// The time of the upload is a part of the identity, and only reading tells it.
+	now, err := store.Head(ctx, info.Ref)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return storage.Info{}, fmt.Errorf("look at the upload: %w", err)
+	case err == nil && request.SameVersion(now, info):
+		return now, nil
+	}
+	return info, nil // another upload has taken its place already
 }
 
 // send uploads the files and prints where they are.
 func (s submission) send(ctx context.Context, uploads []upload) error {
 	code := exitOK
 	inOrder(len(uploads), parallel, func(i int) error {
-		_, _, err := s.put(ctx, uploads[i])
+		_, err := s.put(ctx, uploads[i])
 		return err
 	}, func(i int, err error) {
 		if err != nil {

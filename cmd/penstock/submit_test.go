@@ -147,72 +147,25 @@ func TestSubmitSetsTheContentTypeAndWhatTheFlagsChoose(t *testing.T) {
 
 func TestSubmitDoesNotTakeAnOlderResultForTheNewOne(t *testing.T) {
 	t.Parallel()
-	c := setup(t, places)
-	c.file(t, "my.slow.png", "7")
-	// The result of an upload of other bytes to the same key.
-	ref := storage.Ref{Bucket: "penstock", Key: "in/my.slow.png"}
-	out := c.store.locations.OutputOf(request.Request{Input: ref})
-	p := request.Provenance{Identity: request.Request{Input: ref}.Identify(storage.Info{ETag: "older"}), Input: ref}
-	if _, err := c.store.Store.Put(t.Context(), out, []byte("{}"), storage.PutOptions{Metadata: p.Metadata(out)}); err != nil {
-		t.Fatal(err)
+	for name, older := range map[string]storage.Info{
+		"of other bytes":              {ETag: "older"},
+		"of the same bytes, uploaded": {ETag: "8f14e45fceea167a5a36dedd4bea2543", Modified: time.Now().Add(-time.Hour)}, // the MD5 of "7"
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := setup(t, places)
+			c.file(t, "my.slow.png", "7")
+			ref := storage.Ref{Bucket: "penstock", Key: "in/my.slow.png"}
+			out := c.store.locations.OutputOf(request.Request{Input: ref})
+			p := request.Provenance{Identity: request.Request{Input: ref}.Identify(older), Input: ref}
+			if _, err := c.store.Store.Put(t.Context(), out, []byte("{}"), storage.PutOptions{Metadata: p.Metadata(out)}); err != nil {
+				t.Fatal(err)
+			}
+			if code, stdout, _ := c.call(t, "submit", "my.slow.png", "-timeout", "50ms"); code != exitNoResult || stdout != "" {
+				t.Errorf("exit code %d, standard output %q", code, stdout)
+			}
+		})
 	}
-	if code, stdout, _ := c.call(t, "submit", "my.slow.png", "-timeout", "50ms"); code != exitNoResult || stdout != "" {
-		t.Errorf("exit code %d, standard output %q", code, stdout)
-	}
-}
-
-func TestSubmitOfTheSameBytes(t *testing.T) {
-	t.Parallel()
-	c := setup(t, places)
-	c.file(t, "my.png", "7")
-	submit := func(args ...string) (stdout, stderr string) {
-		t.Helper()
-		_, stdout, stderr = c.call(t, append([]string{"submit", "my.png"}, args...)...)
-		return stdout, stderr
-	}
-	if stdout, stderr := submit(); !strings.HasPrefix(stdout, "my.png  7") || stderr != "" {
-		t.Errorf("the first wrote %q and %q", stdout, stderr)
-	}
-	if stdout, stderr := submit(); !strings.HasPrefix(stdout, "my.png  7") || !strings.Contains(stderr, "the same bytes were uploaded before") {
-		t.Errorf("the second wrote %q and %q, want the result and a word that it is the first's", stdout, stderr)
-	}
-	if stdout, stderr := submit("-again"); !strings.HasPrefix(stdout, "my.png  7") || stderr != "" {
-		t.Errorf("-again wrote %q and %q, want a new result", stdout, stderr)
-	}
-}
-
-func TestSubmitRunsAFailedInputAfresh(t *testing.T) {
-	t.Parallel()
-	c := setup(t, places)
-	c.file(t, "my.png", "bad")
-	if code, _, _ := c.call(t, "submit", "my.png"); code != exitFailed {
-		t.Fatalf("exit code %d, want a failure", code)
-	}
-	// The same bytes fail no more: the model was mended.
-	failure := c.store.locations.FailureOf(request.Request{Input: storage.Ref{Bucket: "penstock", Key: "in/my.png"}})
-	c.open = func(context.Context) (storage.Store, error) { return mended{c.store}, nil }
-	if code, stdout, stderr := c.call(t, "submit", "my.png"); code != exitOK || !strings.HasPrefix(stdout, "my.png  bad") {
-		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
-	}
-	if _, err := c.store.Head(t.Context(), failure); err == nil {
-		t.Error("the failure object is still there")
-	}
-}
-
-// mended is a store whose worker can run what it could not before.
-type mended struct{ *worked }
-
-func (m mended) Put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (storage.Info, error) {
-	info, err := m.worked.Store.Put(ctx, ref, body, opts)
-	if err != nil {
-		return info, err
-	}
-	r := request.Request{Input: ref}
-	out := m.locations.OutputOf(r)
-	p := request.Provenance{Identity: r.Identify(info), Input: ref, InputETag: info.ETag}
-	result := fmt.Appendf(nil, `{"predictions":[{"label":%q,"confidence":1}]}`, body)
-	_, err = m.worked.Store.Put(ctx, out, result, storage.PutOptions{ContentType: "application/json", Metadata: p.Metadata(out)})
-	return info, err
 }
 
 func TestSubmitTellsOfAnUploadThatDidNotWork(t *testing.T) {

@@ -182,9 +182,6 @@ func (p *program) await(ctx context.Context, store storage.Reader, options waitO
 		if r.err == nil && !r.outcome.Failed {
 			r.err = p.print(ctx, store, options, r, width)
 		}
-		if r.old {
-			p.say(fmt.Errorf("%s: the same bytes were uploaded before, and this is their result; -again runs them anew", r.name))
-		}
 		if r.err != nil || r.outcome.Failed {
 			code = max(code, p.tell(r))
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 
 	"github.com/penstock/penstock/storage"
 )
@@ -13,15 +14,31 @@ import (
 // speak of the same work. It is 64 hexadecimal digits.
 type Identity string
 
-// Identify gives the identity of r on the object that was found at its input.
+// Identify gives the identity of r on the object that was found at its input,
+// as Get or Head describe it. The time of the upload is a part of it: in a
+// bucket without versions the same bytes have the same ETag, and who uploads
+// them again, for another model or after a mended fault, wants a new result.
 func (r Request) Identify(found storage.Info) Identity {
-	return identify(r.ID, r.Input.Bucket, r.Input.Key, trimETag(found.ETag), found.Ref.Version)
+	fields := []string{r.ID, r.Input.Bucket, r.Input.Key, trimETag(found.ETag), found.Ref.Version}
+	if !found.Modified.IsZero() {
+		fields = append(fields, strconv.FormatInt(found.Modified.Unix(), 10)) // headers have whole seconds
+	}
+	return identify(fields...)
 }
 
 // IdentifyUnread gives the identity of r when its object can't be read: what
 // the sender knew of it stands in for what would have been found.
 func (r Request) IdentifyUnread() Identity {
 	return identify(r.ID, r.Input.Bucket, r.Input.Key, trimETag(r.ETag), r.Input.Version)
+}
+
+// SameVersion says whether the object that is there now is the one that was
+// known before. What is not known of it (its ETag, version or time) can't
+// differ.
+func SameVersion(now, known storage.Info) bool {
+	return (known.ETag == "" || trimETag(known.ETag) == trimETag(now.ETag)) &&
+		(known.Ref.Version == "" || known.Ref.Version == now.Ref.Version) &&
+		(known.Modified.IsZero() || known.Modified.Unix() == now.Modified.Unix())
 }
 
 func identify(fields ...string) Identity {

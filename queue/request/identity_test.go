@@ -3,6 +3,7 @@ package request_test
 import (
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
@@ -86,5 +87,39 @@ func TestIdentityStaysTheSame(t *testing.T) {
 	r.ID = "mine"
 	if got := r.InferenceID(identity); got != "mine" {
 		t.Errorf("inference id %q, want the request's own", got)
+	}
+}
+
+func TestTheSameBytesUploadedAgainAreAnotherRequest(t *testing.T) {
+	t.Parallel()
+	r := request.Request{Input: storage.Ref{Bucket: "bkt", Key: "key"}}
+	at := func(seconds int64, nanos int64) storage.Info {
+		return storage.Info{Ref: r.Input, ETag: "etag", Modified: time.Unix(seconds, nanos)}
+	}
+	if r.Identify(at(1, 0)) == r.Identify(at(2, 0)) {
+		t.Error("two uploads have one identity")
+	}
+	if r.Identify(at(1, 0)) != r.Identify(at(1, 5)) {
+		t.Error("a reader that knows parts of a second sees another identity")
+	}
+}
+
+func TestSameVersionComparesWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	now := storage.Info{Ref: storage.Ref{Version: "v"}, ETag: "e", Modified: time.Unix(9, 1)}
+	for _, c := range []struct {
+		name  string
+		known storage.Info
+		want  bool
+	}{
+		{"nothing", storage.Info{}, true},
+		{"all", storage.Info{Ref: storage.Ref{Version: "v"}, ETag: `"e"`, Modified: time.Unix(9, 0)}, true},
+		{"another ETag", storage.Info{ETag: "f"}, false},
+		{"another version", storage.Info{Ref: storage.Ref{Version: "w"}, ETag: "e"}, false},
+		{"another time", storage.Info{ETag: "e", Modified: time.Unix(8, 0)}, false},
+	} {
+		if got := request.SameVersion(now, c.known); got != c.want {
+			t.Errorf("%s known: got %v, want %v", c.name, got, c.want)
+		}
 	}
 }

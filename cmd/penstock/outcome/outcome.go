@@ -30,8 +30,8 @@ type Finder struct {
 	Locations request.Locations
 }
 
-// Find looks once. input says which version of which object is meant, as Put
-// or Head gave it; without an ETag any version's outcome will do. ok is false
+// Find looks once. input says which version of which object is meant, as Head
+// gave it (Put does not tell the time of the upload); without an ETag any version's outcome will do. ok is false
 // while there is none.
 func (f Finder) Find(ctx context.Context, input storage.Info) (o Outcome, ok bool, err error) {
 	// Output, failure, output: a worker that finds both deletes the failure,
@@ -140,8 +140,7 @@ func (f Finder) checkCurrent(ctx context.Context, input storage.Info) error {
 	if err != nil {
 		return err
 	}
-	otherVersion := input.Ref.Version != "" && now.Ref.Version != "" && now.Ref.Version != input.Ref.Version
-	if now.ETag == input.ETag && !otherVersion {
+	if request.SameVersion(now, input) {
 		return nil
 	}
 	// The worker may have been done with ours before the other one came, and
