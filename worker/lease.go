@@ -150,29 +150,38 @@ func (k *leases) extendDue(ctx context.Context) {
 // out: they are being extended or stopped.
 func (k *leases) extend(ctx context.Context, batch []*lease) {
 	var mine []*lease
-	var messages []*queue.Message
-	visibility := k.visibility
 	for _, l := range batch {
 		select {
 		case <-l.calls:
 			mine = append(mine, l)
-			messages = append(messages, l.message)
-			// The queue refuses to go over its limit; the last extension of a
-			// lease is cut for all in the call, which only costs one more.
-			visibility = min(visibility, queue.MaxLease-time.Since(l.received))
 		default:
 		}
 	}
-	if len(mine) == 0 {
-		return
+	if len(mine) > 0 {
+		k.renew(ctx, mine)
+	}
+	for _, l := range mine {
+		l.calls <- struct{}{}
+	}
+}
+
+// renew makes the call. The caller has the leases' tokens.
+func (k *leases) renew(ctx context.Context, batch []*lease) {
+	messages := make([]*queue.Message, len(batch))
+	visibility := k.visibility
+	for i, l := range batch {
+		messages[i] = l.message
+		// The queue refuses to go over its limit, and counts whole seconds; the
+		// last extension of a lease is cut for all in the call, which only
+		// costs one more.
+		visibility = min(visibility, (queue.MaxLease - time.Since(l.received)).Truncate(time.Second))
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.visibility/3)
 	defer cancel()
 	asked := time.Now()
 	errs := k.queue.ChangeVisibility(ctx, visibility, messages...)
-	for i, l := range mine {
+	for i, l := range batch {
 		k.extended(l, asked, visibility, errs[i])
-		l.calls <- struct{}{}
 	}
 }
 
@@ -193,7 +202,14 @@ func (k *leases) extended(l *lease, asked time.Time, visibility time.Duration, e
 // if it has not. It returns queue.ErrLeaseLost when that can't be had.
 func (k *leases) secure(l *lease, need time.Duration) error {
 	if l.left() < need {
-		k.extend(l.ctx, []*lease{l})
+		select {
+		case <-l.calls: // after the call that is under way, which may have done it
+			if l.left() < need {
+				k.renew(l.ctx, []*lease{l})
+			}
+			l.calls <- struct{}{}
+		case <-l.ctx.Done():
+		}
 	}
 	if l.lost() || l.left() < need {
 		l.cancel(queue.ErrLeaseLost)

@@ -55,7 +55,7 @@ func in(t *testing.T, test func(t *testing.T, p *plant)) {
 		}
 		t.Cleanup(func() {
 			close(p.released)
-			time.Sleep(time.Hour) // runs that were left behind end
+			time.Sleep(24 * time.Hour) // runs that were left behind end
 		})
 		test(t, p)
 	})
