@@ -232,12 +232,17 @@ func (b *batcher) enqueue(pending context.Context, e *entry) error {
 		b.idle--
 		b.runners.Go(b.run)
 	} else {
-		select {
-		case b.wake <- struct{}{}:
-		default:
-		}
+		b.nudge()
 	}
 	return nil
+}
+
+// nudge makes a runner look again that waits for a batch to fill.
+func (b *batcher) nudge() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
 }
 
 // withdraw takes e out of the queue, unless a runner has it.
@@ -313,6 +318,9 @@ func (b *batcher) gather() ([]*entry, *bucket, time.Duration) {
 	}
 	for _, e := range batch {
 		e.taken = true
+	}
+	if len(b.buckets) > 0 {
+		b.nudge() // one nudge can be for several batches that have filled
 	}
 	return batch, best, 0
 }
