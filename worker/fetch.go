@@ -45,6 +45,10 @@ func (w *Worker) untilExpiry(it *item) (done func()) {
 	return cancel
 }
 
+// usualSize is what is reserved for an input, in bytes, when nobody said how
+// large it is. A larger one is read twice.
+const usualSize = 64 << 10
+
 // fetch reads the item's input into memory that release gives back, and
 // learns from it what only the object can tell: its version, and what its
 // uploader chose.
@@ -54,7 +58,11 @@ func (w *Worker) fetch(it *item) (body []byte, release func(), err error) {
 	if err := w.startable(it); err != nil {
 		return nil, nil, err
 	}
-	size := min(max(it.request.Size, 0), w.cfg.MaxObjectSize)
+	size := it.request.Size
+	if size <= 0 {
+		size = usualSize
+	}
+	size = min(size, w.cfg.MaxObjectSize)
 	for {
 		reserved := weight(size)
 		if w.memory.Acquire(it.pending, reserved) != nil {
