@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -231,10 +232,16 @@ func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 		}
 		refs = append(refs, it.history.refs...)
 	}
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+	defer cancel()
 	for _, ref := range refs {
-		ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
 		err := w.cfg.Store.Delete(ctx, ref, storage.DeleteOptions{})
-		cancel()
+		for tries := range 4 { // an outage must not tell against the request
+			if err == nil || errors.Is(err, fs.ErrNotExist) || !sleep(ctx, jitter(200*time.Millisecond<<tries)) {
+				break
+			}
+			err = w.cfg.Store.Delete(ctx, ref, storage.DeleteOptions{})
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			w.log.Warn("delete strike", it.log(), zap.Stringer("strike", ref), zap.Error(err))
 		}

@@ -1,0 +1,241 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/queue"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/worker/model/fake"
+)
+
+// cut is what befalls a call to the queue or the store.
+type cut int
+
+const (
+	sound      cut = iota
+	faultFirst     // it does not get there
+	faultAfter     // it takes effect, and its reply is lost
+	crashFirst     // the process dies before it
+	crashAfter     // the process dies when it has taken effect
+)
+
+// cutting lets choose say what befalls each call of the process.
+func (w *process) cutting(choose func() cut) {
+	before := func() (error, func(error) error) {
+		c := choose()
+		switch c {
+		case faultFirst:
+			return errCut, nil
+		case crashFirst:
+			w.kill()
+			return errDead, nil
+		}
+		return nil, func(err error) error {
+			switch c {
+			case faultAfter:
+				return errCut
+			case crashAfter:
+				w.kill()
+				return errDead
+			}
+			return err
+		}
+	}
+	w.store.onCall(func(_ context.Context, _ string, _ ref, call func() error) error {
+		err, after := before()
+		if err != nil {
+			return err
+		}
+		return after(call())
+	})
+	batch := func(n int, call func() []error) []error {
+		err, after := before()
+		if err != nil {
+			return each(make([]int, n), err)
+		}
+		errs := call()
+		if err := after(nil); err != nil {
+			return each(make([]int, n), err)
+		}
+		return errs
+	}
+	w.queue.set(func(q *queueShim) {
+		q.change = func(_ context.Context, _ time.Duration, m []*queue.Message, call func() []error) []error {
+			return batch(len(m), call)
+		}
+		q.remove = func(_ context.Context, m []*queue.Message, call func() []error) []error { return batch(len(m), call) }
+		q.send = func(_ context.Context, m []queue.Outgoing, call func() []error) []error { return batch(len(m), call) }
+		q.receive = func(_ context.Context, call func() ([]*queue.Message, error)) ([]*queue.Message, error) {
+			err, after := before()
+			if err != nil {
+				return nil, err
+			}
+			m, err := call()
+			if err = after(err); err != nil {
+				return nil, err
+			}
+			return m, nil
+		}
+	})
+}
+
+// mixed is a story with every kind of request; wantMixed checks its end.
+func (p *plant) mixed() {
+	p.t.Helper()
+	p.submitMany(3)
+	p.submit("bad", "no json")
+	p.submit("soft", row(666))
+	p.send(event(p.upload("twin", row(4)), p.upload("other", row(5))))
+	p.send("no request")
+	p.api(request.Request{ID: "api", Input: p.upload("api", row(6)).Ref})
+}
+
+func mixedModel() option {
+	return func(p *process, c *Config) {
+		c.MaxAttempts = 2
+		runs(fake.FailWhen(first(666), errSoft), fake.Delay(100*time.Millisecond))(p, c)
+	}
+}
+
+func (p *plant) wantMixed() {
+	p.t.Helper()
+	for i := range 3 {
+		p.wantOutput(fmt.Sprint(i), float32(i))
+	}
+	p.wantOutput("twin", 4)
+	p.wantOutput("other", 5)
+	p.wantFailure("bad", "MalformedInput")
+	p.wantFailure("soft", request.CodeModelError)
+	if out, failed := p.list("out/"), p.list("failed/"); len(out) != 6 || len(failed) != 2 || !slices.Contains(out, "out/requests/api.out") {
+		p.t.Errorf("there is %q and %q", out, failed)
+	}
+	codes := make(map[string]bool)
+	for _, m := range p.letters() {
+		codes[m.Attributes[attrCode]] = true
+	}
+	if len(codes) != 2 || !codes[codeUnreadable] || !codes[request.CodeModelError] {
+		p.t.Errorf("the dead letters are of %v", codes)
+	}
+}
+
+// Every arrow of a message's life is cut once, in each way that it can be.
+func TestACutAtAnyCallLosesAndDoublesNothing(t *testing.T) {
+	for name, c := range map[string]cut{
+		"fault before": faultFirst, "fault after": faultAfter, "crash before": crashFirst, "crash after": crashAfter,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n := int64(1); ; n++ {
+				var calls atomic.Int64
+				in(t, func(t *testing.T, p *plant) {
+					p.mixed()
+					w := p.start(mixedModel())
+					w.cutting(func() cut {
+						if calls.Add(1) == n {
+							return c
+						}
+						return sound
+					})
+					p.eventually("the process is dead or done", func() bool { return w.dead.Load() || p.queue.Len() == 0 })
+					if w.dead.Load() {
+						p.start(mixedModel())
+					}
+					p.settled()
+					p.wantMixed()
+					if left := p.strikes(); len(left) != 0 {
+						t.Errorf("strikes are left: %q", left)
+					}
+				})
+				if t.Failed() {
+					t.Fatalf("call %d was cut", n)
+				}
+				if calls.Load() < n {
+					if n < 40 {
+						t.Errorf("only %d calls were cut", n)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+// Many workers at a time, with faults, drains, duplicate events, new versions
+// and leases that are lost: what is there at the end is what was asked for.
+func TestNoStormMakesALieOfThePromises(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			in(t, func(t *testing.T, p *plant) { p.storm(rand.New(rand.NewPCG(seed, 7))) })
+		})
+	}
+}
+
+func (p *plant) storm(rnd *rand.Rand) {
+	p.t.Helper()
+	const inputs = 30
+	current := make([]string, inputs)
+	upload := func(i int) {
+		current[i] = []string{row(float32(i)), row(float32(i), float32(rnd.IntN(50))), "no json"}[rnd.IntN(3)]
+		info := p.upload(fmt.Sprint(i), current[i])
+		for range 1 + rnd.IntN(3) { // at least once
+			p.send(event(info))
+		}
+	}
+	for i := range inputs {
+		upload(i)
+	}
+	for range 12 {
+		faults, random := rnd.IntN(30), rand.New(rand.NewPCG(rnd.Uint64(), 1))
+		var draw atomic.Int64
+		odds := make([]cut, 4096)
+		for i := range odds {
+			if random.IntN(100) < faults {
+				odds[i] = cut(1 + random.IntN(2))
+			}
+		}
+		w := p.start(runs(fake.Delay(time.Duration(rnd.IntN(2000))*time.Millisecond)), with(func(c *Config) {
+			c.MaxBatchSize, c.Runners, c.MaxInFlight = 1+rnd.IntN(6), 1+rnd.IntN(2), 1+rnd.IntN(20)
+			c.VisibilityTimeout = time.Duration(3+rnd.IntN(20)) * time.Second
+			c.DrainTimeout = time.Duration(1+rnd.IntN(5000)) * time.Millisecond
+		}))
+		w.cutting(func() cut { return odds[draw.Add(1)%int64(len(odds))] })
+		time.Sleep(time.Duration(rnd.IntN(20_000)) * time.Millisecond)
+		if rnd.IntN(2) == 0 {
+			upload(rnd.IntN(inputs))
+		}
+		if rnd.IntN(3) > 0 {
+			w.cancel() // others go on beside it
+		}
+	}
+	p.start()
+	p.settled()
+	time.Sleep(2 * time.Hour) // writers that hold nothing any more end too
+	for i, body := range current {
+		key := fmt.Sprint(i)
+		if body == "no json" {
+			p.wantFailure(key, "MalformedInput")
+			continue
+		}
+		var v []float32
+		for part := range strings.SplitSeq(strings.Trim(body, `{"instances":[]}`), "],[") {
+			var x float32
+			fmt.Sscan(part, &x)
+			v = append(v, x)
+		}
+		p.wantOutput(key, v...)
+	}
+	if n := len(p.list("out/")) + len(p.list("failed/")); n != inputs {
+		p.t.Errorf("there are %d terminal objects, want %d", n, inputs)
+	}
+	if n := p.dead.Len(); n != 0 {
+		p.t.Errorf("%d dead letters, want none", n)
+	}
+}
