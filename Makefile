@@ -34,7 +34,7 @@ STEP := bash .ci/step
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 
 # Two jobs and more: TensorFlow's library arrives while Go compiles what does
@@ -63,6 +63,10 @@ test: build ## all tests of both modules
 race: build ## all tests under the race detector
 	$(WITH_LIB) $(GO) test -race ./...
 	$(GO) -C cmd/local test -race ./...
+
+.PHONY: test-servers
+test-servers: ## the suites on ElasticMQ and ministack; needs Java and Maven
+	@TAGS=$(TAGS) exec bash .ci/test-servers
 
 .PHONY: lint
 lint: need $(LIB) ## gofumpt, go vet, staticcheck, go fix; syntax of Python and shell

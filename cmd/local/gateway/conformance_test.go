@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -76,9 +77,7 @@ func TestConformanceWithVersions(t *testing.T) {
 	with := map[string]string{
 		"a new object can be put where one was deleted": "versitygw takes a delete marker for an object: 412",
 	}
-	for name, reason := range gaps {
-		with[name] = reason
-	}
+	maps.Copy(with, gaps)
 	run(t, storagetest.Options{Gaps: with, Versioned: true}, func(t *testing.T, client *awss3.Client, bucket string) {
 		_, err := client.PutBucketVersioning(t.Context(), &awss3.PutBucketVersioningInput{
 			Bucket:                  &bucket,
