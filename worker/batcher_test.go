@@ -305,7 +305,7 @@ func TestAWithdrawnItemDoesNotRun(t *testing.T) {
 // item gets its own rows or its own cause, no batch is too large, and nobody
 // waits for ever: the bubble would tell of a deadlock.
 func TestNothingIsLostInTheBatcher(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 0))
 			var r fake.Recorder

@@ -2,10 +2,10 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,40 +28,26 @@ const (
 
 // cutting lets choose say what befalls each call of the process.
 func (w *process) cutting(choose func() cut) {
-	before := func() (error, func(error) error) {
-		c := choose()
-		switch c {
+	through := func(call func() error) error {
+		switch choose() {
 		case faultFirst:
-			return errCut, nil
+			return errCut
+		case faultAfter:
+			_ = call() // its reply is what gets lost
+			return errCut
 		case crashFirst:
 			w.kill()
-			return errDead, nil
+			return errDead
+		case crashAfter:
+			_ = call() // nobody is left to hear its reply
+			w.kill()
+			return errDead
 		}
-		return nil, func(err error) error {
-			switch c {
-			case faultAfter:
-				return errCut
-			case crashAfter:
-				w.kill()
-				return errDead
-			}
-			return err
-		}
+		return call()
 	}
-	w.store.onCall(func(_ context.Context, _ string, _ ref, call func() error) error {
-		err, after := before()
-		if err != nil {
-			return err
-		}
-		return after(call())
-	})
-	batch := func(n int, call func() []error) []error {
-		err, after := before()
-		if err != nil {
-			return each(make([]int, n), err)
-		}
-		errs := call()
-		if err := after(nil); err != nil {
+	w.store.onCall(func(_ context.Context, _ string, _ ref, call func() error) error { return through(call) })
+	batch := func(n int, call func() []error) (errs []error) {
+		if err := through(func() error { errs = call(); return nil }); err != nil {
 			return each(make([]int, n), err)
 		}
 		return errs
@@ -72,13 +58,8 @@ func (w *process) cutting(choose func() cut) {
 		}
 		q.remove = func(_ context.Context, m []*queue.Message, call func() []error) []error { return batch(len(m), call) }
 		q.send = func(_ context.Context, m []queue.Outgoing, call func() []error) []error { return batch(len(m), call) }
-		q.receive = func(_ context.Context, call func() ([]*queue.Message, error)) ([]*queue.Message, error) {
-			err, after := before()
-			if err != nil {
-				return nil, err
-			}
-			m, err := call()
-			if err = after(err); err != nil {
+		q.receive = func(_ context.Context, call func() ([]*queue.Message, error)) (m []*queue.Message, err error) {
+			if err := through(func() (err error) { m, err = call(); return err }); err != nil {
 				return nil, err
 			}
 			return m, nil
@@ -170,7 +151,7 @@ func TestACutAtAnyCallLosesAndDoublesNothing(t *testing.T) {
 // Many workers at a time, with faults, drains, duplicate events, new versions
 // and leases that are lost: what is there at the end is what was asked for.
 func TestNoStormMakesALieOfThePromises(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			in(t, func(t *testing.T, p *plant) { p.storm(rand.New(rand.NewPCG(seed, 7))) })
@@ -224,13 +205,11 @@ func (p *plant) storm(rnd *rand.Rand) {
 			p.wantFailure(key, "MalformedInput")
 			continue
 		}
-		var v []float32
-		for part := range strings.SplitSeq(strings.Trim(body, `{"instances":[]}`), "],[") {
-			var x float32
-			fmt.Sscan(part, &x)
-			v = append(v, x)
+		var rows struct{ Instances [][]float32 }
+		if err := json.Unmarshal([]byte(body), &rows); err != nil {
+			p.t.Fatal(err)
 		}
-		p.wantOutput(key, v...)
+		p.wantOutput(key, slices.Concat(rows.Instances...)...)
 	}
 	if n := len(p.list("out/")) + len(p.list("failed/")); n != inputs {
 		p.t.Errorf("there are %d terminal objects, want %d", n, inputs)

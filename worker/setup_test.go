@@ -37,7 +37,6 @@ type plant struct {
 	store    *smem.Store
 	recorder *fake.Recorder // of the runs of all workers
 	released chan struct{}  // closed at the end of the test: what hangs goes on
-	workers  int
 }
 
 // in runs a test in a bubble, so that hours pass in no time and nothing that
