@@ -36,8 +36,10 @@ var gaps = map[string]string{
 	"an upload takes ranges of other objects":          "versitygw keeps the checksum of the whole object for its range, so the result can't be read with checks",
 }
 
-// run runs the suite on a gateway of its own; prepare gets each bucket.
-func run(t *testing.T, options storagetest.Options, prepare func(t *testing.T, client *awss3.Client, bucket string)) {
+// serve opens a gateway for a test, and a client of it whose requests go by
+// way of transport.
+func serve(t *testing.T, transport http.RoundTripper) *awss3.Client {
+	t.Helper()
 	g, err := gateway.Open(t.Context(), gateway.Config{Dir: t.TempDir(), AccessKey: "key", SecretKey: "secret-key"})
 	if err != nil {
 		t.Fatal(err)
@@ -47,9 +49,7 @@ func run(t *testing.T, options storagetest.Options, prepare func(t *testing.T, c
 			t.Error(err)
 		}
 	})
-	// Close waits for connections that were made in reserve.
-	transport := &http.Transport{DisableKeepAlives: true}
-	client := awss3.New(awss3.Options{
+	return awss3.New(awss3.Options{
 		BaseEndpoint:               new(g.URL()),
 		Region:                     "us-east-1",
 		UsePathStyle:               true,
@@ -58,6 +58,15 @@ func run(t *testing.T, options storagetest.Options, prepare func(t *testing.T, c
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
 	})
+}
+
+// direct keeps no connection, for Close waits for those made in reserve.
+func direct() http.RoundTripper { return &http.Transport{DisableKeepAlives: true} }
+
+// run runs the suite on a gateway of its own; prepare gets each bucket.
+func run(t *testing.T, options storagetest.Options, prepare func(t *testing.T, client *awss3.Client, bucket string)) {
+	t.Helper()
+	client := serve(t, direct())
 	var buckets atomic.Int64
 	storagetest.Run(t, func(t *testing.T) (storage.Store, string) {
 		bucket := fmt.Sprintf("bucket-%d", buckets.Add(1))
