@@ -4,6 +4,7 @@ GO       ?= go
 PYTHON   ?= python3
 FUZZTIME ?= 10s
 BENCH    ?= .
+SOAKITEMS ?= 200000
 export GO PYTHON
 
 # TensorFlow's C library lies in lib/, beside bin/, and its headers in .build/.
@@ -85,6 +86,10 @@ cover: build ## which statements the tests reach: .build/cover.html
 .PHONY: bench
 bench: need $(LIB) ## the benchmarks that match BENCH (all)
 	@$(WITH_LIB) $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem ./...
+
+.PHONY: soak
+soak: need $(LIB) ## 200,000 requests through one worker: its memory must not grow
+	@$(WITH_LIB) $(GO) run ./cmd/internal/soak -items $(SOAKITEMS)
 
 ##@ Other
 
