@@ -80,6 +80,23 @@ func TestResultsThatCanNotBeWrittenAreNobodysFault(t *testing.T) {
 	}
 }
 
+// Without s3:ListBucket, S3 denies a look at an object that is not there.
+func TestResultsThatCanNotBeLookedUpAreNobodysFault(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		w.store.onCall(always(on("head", "failed/"), answer(storage.ErrForbidden)))
+		p.submitMany(3)
+		p.eventually("the worker says so", func() bool { return w.Ready() != nil })
+		time.Sleep(9 * time.Minute)
+		if n := p.deliveries(); n > 1 {
+			t.Errorf("a message was received %d times, want once: nobody else could do better", n)
+		}
+		w.store.onCall(nil)
+		p.settled()
+		p.wantOutputs(3)
+	})
+}
+
 // Somebody's object that can't be read (its key is disabled, say) is not an
 // outage for the others.
 func TestOneObjectThatCanNotBeReadDoesNotStopTheRest(t *testing.T) {

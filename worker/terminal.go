@@ -180,7 +180,12 @@ const (
 // of an input is the input bucket: the object that is there now counts, not
 // the order in which anyone heard of them.
 func (t *terminals) look(ctx context.Context, c claim, ref storage.Ref) (rival, storage.Info, error) {
-	there, err := t.head(ctx, ref)
+	there, err := t.head(ctx, ref, func(err error) error {
+		if errors.Is(err, storage.ErrForbidden) { // not wrapped, so that it is no answer
+			return fmt.Errorf("results can't be looked up: %v", err)
+		}
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nobody, there, nil
 	}
@@ -196,7 +201,7 @@ func (t *terminals) look(ctx context.Context, c claim, ref storage.Ref) (rival, 
 	case !t.locations.Allowed(c.request.Input): // not to be read, so it can't be asked
 		return newer, there, nil
 	}
-	current, err := t.head(ctx, storage.Ref{Bucket: c.request.Input.Bucket, Key: c.request.Input.Key})
+	current, err := t.head(ctx, storage.Ref{Bucket: c.request.Input.Bucket, Key: c.request.Input.Key}, nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return newer, there, nil
@@ -208,9 +213,12 @@ func (t *terminals) look(ctx context.Context, c claim, ref storage.Ref) (rival, 
 	return newer, there, nil
 }
 
-func (t *terminals) head(ctx context.Context, ref storage.Ref) (info storage.Info, err error) {
+// head describes an object. reword, unless nil, has a say in its errors.
+func (t *terminals) head(ctx context.Context, ref storage.Ref, reword func(error) error) (info storage.Info, err error) {
 	err = t.try(ctx, t.limit, verbLook, ref, func(ctx context.Context) (err error) {
-		info, err = t.store.Head(ctx, ref)
+		if info, err = t.store.Head(ctx, ref); err != nil && reword != nil {
+			err = reword(err)
+		}
 		return err
 	})
 	return info, err
