@@ -62,7 +62,7 @@ func comesBack(ctx context.Context, h Harness) error {
 	if err := send(ctx, h, "again"); err != nil {
 		return err
 	}
-	first, err := receiveOne(ctx, h, time.Second, 2*time.Second)
+	first, err := receiveOne(ctx, h, 3*time.Second, 2*time.Second)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func comesBack(ctx context.Context, h Harness) error {
 	if err := receiveNone(ctx, h, 0); err != nil {
 		return err
 	}
-	second, err := receiveOne(ctx, h, time.Minute, 4*time.Second)
+	second, err := receiveOne(ctx, h, time.Minute, 10*time.Second)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func longPollWakes(ctx context.Context, h Harness) error {
 		return errors.Join(sendErr, r.err)
 	case len(r.messages) != 1:
 		return fmt.Errorf("received %d messages, want 1", len(r.messages))
-	case r.at.Sub(sent) > 2*time.Second:
+	case r.at.Sub(sent) > 5*time.Second:
 		return fmt.Errorf("the message was received %v after it was sent", r.at.Sub(sent))
 	}
 	return nil

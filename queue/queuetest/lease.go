@@ -54,14 +54,14 @@ func wantNilOrLost(errs []error) error {
 }
 
 func extension(ctx context.Context, h Harness) error {
-	m, err := held(ctx, h, time.Second)
+	m, err := held(ctx, h, 3*time.Second)
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(h.ChangeVisibility(ctx, 30*time.Second, m)...); err != nil {
 		return err
 	}
-	return receiveNone(ctx, h, 2*time.Second)
+	return receiveNone(ctx, h, 4*time.Second)
 }
 
 func release(ctx context.Context, h Harness) error {

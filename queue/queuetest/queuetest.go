@@ -80,7 +80,7 @@ func run(t *testing.T, checks []check, open func(t *testing.T) Harness, opts Opt
 }
 
 func (c check) judge(t *testing.T, h Harness, gap string) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	err := c.run(ctx, h)
 	switch {

@@ -80,7 +80,7 @@ func Run(t *testing.T, open func(t *testing.T) (store storage.Store, bucket stri
 }
 
 func (c check) judge(t *testing.T, h harness, gap string) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	err := c.run(ctx, h)
 	switch {
