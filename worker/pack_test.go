@@ -103,6 +103,24 @@ func TestAPackThatCannotBeSplitGoesBackWhole(t *testing.T) {
 	})
 }
 
+func TestAPackThatComesBackIsSplitWithoutAWait(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.pack(5)
+		for range 6 { // deliveries that came to nothing, which would be minutes of backoff
+			if got, err := p.queue.Receive(t.Context(), 1, time.Second, 20*time.Second); err != nil || len(got) != 1 {
+				t.Fatalf("received %d messages, error %v", len(got), err)
+			}
+		}
+		began := time.Now()
+		p.start()
+		p.settled()
+		p.wantOutputs(5)
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("its requests took %v", took)
+		}
+	})
+}
+
 func TestAPackWithAKillerLosesTheKillerOnly(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.pack(20)

@@ -138,7 +138,7 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 	ctx := context.WithoutCancel(l.ctx)
 	var again []*item
 	var delay time.Duration
-	lost := false
+	lost, alone := false, false
 	for i, it := range items {
 		switch o := w.conclude(ctx, it, errs[i]); o {
 		case outcomeLost:
@@ -147,7 +147,10 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 			again = append(again, it)
 		case outcomeRetried:
 			again = append(again, it)
-			delay = backoff(m.ReceiveCount)
+			alone = len(items) > 1
+			if !errors.Is(errs[i], errApart) { // to which nothing has happened yet
+				delay = backoff(m.ReceiveCount)
+			}
 		}
 	}
 	if lost {
@@ -157,8 +160,12 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 	// Of several items, those to be tried again are sent alone. What was only
 	// handed back goes back with its message, and so does the rest of a message
 	// that can't wholly be read: when all else of it is done, it is buried.
-	if len(again) > 0 && (delay == 0 || len(items) == 1 || undecodable != nil || !w.resend(ctx, m, again, delay)) {
+	switch {
+	case len(again) > 0 && (!alone || undecodable != nil):
 		w.release(ctx, l, delay)
+		return
+	case len(again) > 0 && !w.resend(ctx, m, again, delay):
+		w.release(ctx, l, backoff(m.ReceiveCount))
 		return
 	}
 	if undecodable != nil && !w.buryUnreadable(l, undecodable) {

@@ -190,29 +190,49 @@ func (w *Worker) isolate(it *item) (leave func(), err error) {
 	return leave, nil
 }
 
-// putStrike leaves the strike of the run that is about to begin.
+// putStrike leaves the strike of the run that is about to begin. Its body
+// names the delivery, so that a write which met its own effect, because it was
+// repeated on the way, is known for ours: counted as another's it would stay,
+// and tell against an innocent.
 func (w *Worker) putStrike(ctx context.Context, it *item, company string) error {
 	for {
 		ref := w.cfg.Locations.StrikeOf(it.identity, it.history.next, company)
-		unsure := false // whether a write without an answer took effect
 		err := w.store.try(ctx, w.cfg.callLimit(), verbWrite, ref, func(ctx context.Context) error {
-			_, err := w.cfg.Store.Put(ctx, ref, nil, storage.PutOptions{IfNoneMatch: true})
-			if unsure && errors.Is(err, storage.ErrPrecondition) {
-				return nil // ours: counted as another's it would stay, and tell against an innocent
-			}
-			unsure = unsure || !answered(err)
+			_, err := w.cfg.Store.Put(ctx, ref, []byte(it.message.Receipt), storage.PutOptions{IfNoneMatch: true})
 			return notWritable(err)
 		})
-		if err == nil {
+		ours := err == nil
+		if errors.Is(err, storage.ErrPrecondition) {
+			ours, err = w.isOurs(ctx, it, ref)
+		}
+		switch {
+		case ours:
 			it.strike = ref
 			return nil
-		}
-		// Else it is that of a worker that holds the message no more.
-		if !errors.Is(err, storage.ErrPrecondition) {
+		case err != nil:
+			it.strike = ref // a write that was called off can have taken effect
 			return err
 		}
-		it.history.next++
+		it.history.next++ // that one is of a worker that holds the message no more
 	}
+}
+
+// isOurs says whether this delivery left the strike.
+func (w *Worker) isOurs(ctx context.Context, it *item, strike storage.Ref) (bool, error) {
+	var body []byte
+	err := w.store.try(ctx, w.cfg.callLimit(), verbFetch, strike, func(ctx context.Context) error {
+		o, err := w.cfg.Store.Get(ctx, strike, storage.GetOptions{})
+		if err != nil {
+			return err
+		}
+		defer o.Body.Close()
+		body, err = io.ReadAll(o.Body)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // taken back meanwhile
+	}
+	return err == nil && string(body) == it.message.Receipt, err
 }
 
 // forgive takes back the strike of the run that has ended, and the earlier

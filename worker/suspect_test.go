@@ -219,6 +219,52 @@ func TestAnInnocentIsNeverTakenForPoison(t *testing.T) {
 	})
 }
 
+// A client below the store repeats a write whose reply was lost, and is told
+// that something is there.
+func TestAStrikeThatMetItsOwnEffectIsNoOthers(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		info := p.upload("x", row(1))
+		p.send(event(info), attrSuspect, "1")
+		w := p.start(runs(fake.Delay(time.Hour)), with(func(c *Config) { c.DrainTimeout = time.Second }))
+		w.store.onCall(times(1, on("put", ".penstock/strikes/"), func(_ context.Context, _ string, _ storage.Ref, call func() error) error {
+			if err := call(); err != nil {
+				return err
+			}
+			return storage.ErrPrecondition
+		}))
+		p.eventually("it runs", func() bool { return len(p.recorder.Batches()) > 0 })
+		if got := len(p.strikes()); got != 1 {
+			t.Errorf("there are strikes %q, want one", p.strikes())
+		}
+		_ = w.stop() // ErrRunLeft
+		if left := p.strikes(); len(left) != 0 {
+			t.Errorf("strikes are left: %q", left)
+		}
+	})
+}
+
+func TestAStrikeThatWasCalledOffIsTakenBack(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		info := p.upload("x", row(1))
+		p.send(event(info), attrSuspect, "1")
+		w := p.start()
+		w.store.onCall(times(1, on("put", ".penstock/strikes/"), func(ctx context.Context, _ string, _ storage.Ref, call func() error) error {
+			if err := call(); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}))
+		p.eventually("a strike is put", func() bool { return len(p.strikes()) > 0 })
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if left := p.strikes(); len(left) != 0 {
+			t.Errorf("strikes are left: %q", left)
+		}
+	})
+}
+
 func TestStrikesOfAWorkerThatDiedAfterItsCommitAreTakenBack(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.start()
