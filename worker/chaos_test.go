@@ -22,6 +22,7 @@ const (
 	sound      cut = iota
 	faultFirst     // it does not get there
 	faultAfter     // it takes effect, and its reply is lost
+	repeated       // its reply is lost, and the SDK makes it again
 	crashFirst     // the process dies before it
 	crashAfter     // the process dies when it has taken effect
 )
@@ -35,6 +36,9 @@ func (w *process) cutting(choose func() cut) {
 		case faultAfter:
 			_ = call() // its reply is what gets lost
 			return errCut
+		case repeated:
+			_ = call() // its reply is what gets lost
+			return call()
 		case crashFirst:
 			w.kill()
 			return errDead
@@ -109,7 +113,7 @@ func (p *plant) wantMixed() {
 // Every arrow of a message's life is cut once, in each way that it can be.
 func TestACutAtAnyCallLosesAndDoublesNothing(t *testing.T) {
 	for name, c := range map[string]cut{
-		"fault before": faultFirst, "fault after": faultAfter, "crash before": crashFirst, "crash after": crashAfter,
+		"fault before": faultFirst, "fault after": faultAfter, "repeated": repeated, "crash before": crashFirst, "crash after": crashAfter,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -179,7 +183,7 @@ func (p *plant) storm(rnd *rand.Rand) {
 		odds := make([]cut, 4096)
 		for i := range odds {
 			if random.IntN(100) < faults {
-				odds[i] = cut(1 + random.IntN(2))
+				odds[i] = cut(1 + random.IntN(3))
 			}
 		}
 		w := p.start(runs(fake.Delay(time.Duration(rnd.IntN(2000))*time.Millisecond)), with(func(c *Config) {
