@@ -89,7 +89,7 @@ bench: need $(LIB) ## the benchmarks that match BENCH (all)
 
 .PHONY: soak
 soak: need $(LIB) ## 200,000 requests through one worker: its memory must not grow
-	@$(WITH_LIB) $(GO) run ./cmd/internal/soak -items $(SOAKITEMS)
+	@$(WITH_LIB) $(GO) run ./cmd/worker/soak -items $(SOAKITEMS)
 
 ##@ Other
 

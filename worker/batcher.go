@@ -12,8 +12,9 @@ import (
 	"github.com/penstock/penstock/worker/model"
 )
 
-// errOverrun says that a run of the model took longer than its limit. It can't
-// be stopped, so the process has to end.
+// errOverrun says that a run of the model took longer than an item's limit, or
+// the worker's own. It can't be stopped; past the worker's limit the process
+// has to end.
 var errOverrun = errors.New("the model's run took longer than its time limit")
 
 // lane keeps items apart that must not share a batch.
@@ -32,7 +33,7 @@ type work struct {
 	tensors   []model.Tensor // one for each input of signature
 	rows      int64
 	lane      lane
-	limit     time.Duration // of the run that it is in
+	limit     time.Duration // how long the item waits for its run to end
 }
 
 // done is what became of a work that was run.
@@ -53,6 +54,7 @@ type done struct {
 type batcher struct {
 	maxRows int
 	timeout time.Duration // how long an idle runner waits for a batch to fill
+	limit   time.Duration // of one run
 	observe func(items int, rows int64, wait, predict time.Duration)
 	hung    func() // called when a run has overrun
 
@@ -70,7 +72,6 @@ type bucketKey struct {
 	signature *model.Signature
 	shape     string // of all inputs, but for the first dimension
 	lane      lane
-	limit     time.Duration // or the hastiest would end the others' run, and the process
 }
 
 // bucket holds what waits for one kind of run, oldest first.
@@ -84,13 +85,15 @@ type bucket struct {
 type entry struct {
 	work
 	since  time.Time
-	taken  bool // by a runner: guarded by batcher.mu
+	taken  bool          // by a runner: guarded by batcher.mu
+	begun  chan struct{} // closed when its first run begins
+	alone  bool          // in its first run; to be read once that has begun
 	result chan done
 }
 
-func newBatcher(runners, maxRows int, timeout time.Duration) *batcher {
+func newBatcher(runners, maxRows int, timeout, limit time.Duration) *batcher {
 	return &batcher{
-		maxRows: maxRows, timeout: timeout, idle: runners,
+		maxRows: maxRows, timeout: timeout, limit: limit, idle: runners,
 		buckets: make(map[bucketKey]*bucket),
 		wake:    make(chan struct{}, 1),
 		observe: func(int, int64, time.Duration, time.Duration) {},
@@ -187,23 +190,27 @@ func (b *batcher) rowLimit(m model.Model, s *model.Signature) int64 {
 
 // one runs work that fits into a batch.
 func (b *batcher) one(pending, held context.Context, w work) (done, error) {
-	e := &entry{work: w, since: time.Now(), result: make(chan done, 1)}
+	e := &entry{work: w, since: time.Now(), begun: make(chan struct{}), result: make(chan done, 1)}
 	if err := b.enqueue(pending, e); err != nil {
 		return done{}, err
 	}
 	select {
-	case d := <-e.result:
-		return d, nil
+	case <-e.begun:
 	case <-pending.Done():
 		if b.withdraw(e) {
 			return done{}, context.Cause(pending)
 		}
+		<-e.begun // a runner has it
 	}
-	select { // it has begun
+	t := time.NewTimer(w.limit)
+	defer t.Stop()
+	select {
 	case d := <-e.result:
 		return d, nil
 	case <-held.Done():
 		return done{}, context.Cause(held)
+	case <-t.C:
+		return done{err: fmt.Errorf("%w of %v", errOverrun, w.limit), alone: e.alone, wait: time.Since(e.since) - w.limit, predict: w.limit}, nil
 	}
 }
 
@@ -216,7 +223,7 @@ func (b *batcher) enqueue(pending context.Context, e *entry) error {
 	if pending.Err() != nil {
 		return context.Cause(pending)
 	}
-	key := bucketKey{e.model, e.signature, shapeOf(e.tensors), e.lane, e.limit}
+	key := bucketKey{e.model, e.signature, shapeOf(e.tensors), e.lane}
 	q := b.buckets[key]
 	if q == nil {
 		q = &bucket{key: key, maxRows: b.rowLimit(e.model, e.signature), maxItems: b.maxRows}
@@ -317,7 +324,8 @@ func (b *batcher) gather() ([]*entry, *bucket, time.Duration) {
 		delete(b.buckets, best.key)
 	}
 	for _, e := range batch {
-		e.taken = true
+		e.taken, e.alone = true, len(batch) == 1
+		close(e.begun)
 	}
 	if len(b.buckets) > 0 {
 		b.nudge() // one nudge can be for several batches that have filled
@@ -404,7 +412,7 @@ func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor) ([][]model.Tens
 		}
 		c <- result{outputs, err}
 	}()
-	t := time.NewTimer(key.limit)
+	t := time.NewTimer(b.limit)
 	defer t.Stop()
 	select {
 	case r := <-c:
@@ -414,7 +422,7 @@ func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor) ([][]model.Tens
 		b.stopped = true
 		b.mu.Unlock()
 		b.hung()
-		return nil, fmt.Errorf("%w of %v", errOverrun, key.limit)
+		return nil, fmt.Errorf("%w of %v", errOverrun, b.limit)
 	}
 }
 

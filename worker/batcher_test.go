@@ -81,7 +81,7 @@ func TestAnIdleWorkerAddsNoDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob())
-		b := newBatcher(1, 32, 0)
+		b := newBatcher(1, 32, 0, time.Hour)
 		began := time.Now()
 		w := job(m, 1)
 		d, err := b.Do(t.Context(), t.Context(), w)
@@ -97,7 +97,7 @@ func TestABatchGrowsWhileTheModelIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.Delay(time.Second))
-		b := newBatcher(1, 4, 0)
+		b := newBatcher(1, 4, 0, time.Hour)
 		var works []work
 		for i := range 10 {
 			works = append(works, job(m, float32(i)))
@@ -114,7 +114,7 @@ func TestAnIdleModelWaitsForItsBatchToFill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob())
-		b := newBatcher(1, 4, time.Second)
+		b := newBatcher(1, 4, time.Second, time.Hour)
 		began := time.Now()
 		together(t, b, job(m, 1), job(m, 2), job(m, 3))
 		if got := partsOf(&r); !slices.Equal(got, []int{3}) || time.Since(began) != time.Second {
@@ -133,7 +133,7 @@ func TestABatchHasNoMoreRowsThanItMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.Delay(time.Second)).WithConfig(&model.Config{MaxBatchSize: 5})
-		b := newBatcher(1, 8, 0) // the model's own limit counts
+		b := newBatcher(1, 8, 0, time.Hour) // the model's own limit counts
 		together(t, b, job(m, 0), job(m, 1, 2), job(m, 3, 4), job(m, 5, 6), job(m, 7))
 		for _, batch := range r.Batches() {
 			if batch.Rows > 5 {
@@ -159,7 +159,7 @@ func TestShapesSignaturesAndLanesDoNotMix(t *testing.T) {
 		}
 		echo := fake.Each(func(part []model.Tensor) ([]model.Tensor, error) { return part, nil })
 		m := fake.New("m", "1", []*model.Signature{sig("a"), sig("b")}, echo, r.Knob(), fake.Delay(time.Second))
-		b := newBatcher(1, 32, time.Second)
+		b := newBatcher(1, 32, time.Second, time.Hour)
 		var wg sync.WaitGroup
 		for range 3 {
 			for _, w := range []work{
@@ -190,7 +190,7 @@ func TestShapesSignaturesAndLanesDoNotMix(t *testing.T) {
 func TestBisectionFailsTheCulpritsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fake.Double(1, fake.FailWhen(first(3), errPermanent), fake.FailWhen(first(11), errSoft))
-		b := newBatcher(1, 32, time.Second)
+		b := newBatcher(1, 32, time.Second, time.Hour)
 		var wg sync.WaitGroup
 		for i := range 16 {
 			wg.Go(func() {
@@ -213,7 +213,7 @@ func TestAHugeItemIsSplitAndJoinedInOrderAndLetsOthersBetween(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.Delay(time.Second))
-		b := newBatcher(1, 4, 0)
+		b := newBatcher(1, 4, 0, time.Hour)
 		huge := make([]float32, 41)
 		for i := range huge {
 			huge[i] = float32(i)
@@ -244,7 +244,7 @@ func TestAFaultInOnePieceFailsTheWholeItemAndStopsItsRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.FailWhen(first(2), errPermanent), fake.Delay(time.Second))
-		b := newBatcher(1, 2, 0)
+		b := newBatcher(1, 2, 0, time.Hour)
 		d, err := b.Do(t.Context(), t.Context(), job(m, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9))
 		if err != nil || !errors.Is(d.err, errPermanent) {
 			t.Errorf("got %v and %v, want the piece's error", err, d.err)
@@ -264,7 +264,7 @@ func TestPiecesThatDoNotFitTogetherAreThePermanentFaultOfTheModel(t *testing.T) 
 			return []model.Tensor{numbers(n, make([]float32, n*part[0].Rows())...)}, nil
 		})
 		m := fake.New("odd", "1", []*model.Signature{fake.Double(1).Signatures()["serving_default"]}, odd)
-		b := newBatcher(1, 2, 0)
+		b := newBatcher(1, 2, 0, time.Hour)
 		d, err := b.Do(t.Context(), t.Context(), job(m, 1, 2, 3, 4))
 		if e, ok := errors.AsType[*model.Error](d.err); err != nil || !ok || !e.Permanent {
 			t.Errorf("got %v and %v, want a permanent error of the model", err, d.err)
@@ -277,7 +277,7 @@ func TestAWithdrawnItemDoesNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.Delay(time.Minute))
-		b := newBatcher(1, 4, 0)
+		b := newBatcher(1, 4, 0, time.Hour)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			d, err := b.Do(t.Context(), t.Context(), job(m, 1))
@@ -312,7 +312,7 @@ func TestNothingIsLostInTheBatcher(t *testing.T) {
 			m := fake.Double(1, r.Knob(), fake.Delay(time.Duration(rnd.IntN(50))*time.Millisecond), fake.FailWhen(first(13), errSoft))
 			runners, most := 1+rnd.IntN(3), 1+rnd.IntN(8)
 			timeout := time.Duration(rnd.IntN(3)) * 20 * time.Millisecond
-			b := newBatcher(runners, most, timeout)
+			b := newBatcher(runners, most, timeout, time.Hour)
 			var wg sync.WaitGroup
 			for range 300 {
 				v := make([]float32, 1+rnd.IntN(2*most))
@@ -367,7 +367,7 @@ func TestEveryFullBatchFindsAnIdleRunnerAtOnce(t *testing.T) {
 	for range 100 {
 		synctest.Test(t, func(t *testing.T) {
 			m := fake.Double(1, fake.Delay(time.Second))
-			b := newBatcher(2, 2, time.Minute)
+			b := newBatcher(2, 2, time.Minute, time.Hour)
 			var wg sync.WaitGroup
 			enter := func(l lane) {
 				w := job(m, 1)

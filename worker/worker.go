@@ -77,7 +77,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg: cfg, log: cfg.Log, models: make(map[string]model.Model),
 		calls:     queueCalls{queue: cfg.Queue},
 		leases:    newLeases(cfg.Queue, cfg.VisibilityTimeout, cfg.Log),
-		batcher:   newBatcher(cfg.Runners, cfg.MaxBatchSize, cfg.BatchTimeout),
+		batcher:   newBatcher(cfg.Runners, cfg.MaxBatchSize, cfg.BatchTimeout, cfg.RunTimeout),
 		store:     &surroundings{log: cfg.Log},
 		slots:     semaphore.NewWeighted(int64(cfg.MaxInFlight)),
 		memory:    semaphore.NewWeighted(cfg.MemoryLimit),

@@ -50,7 +50,8 @@ type Request struct {
 	// limit. A request past it gets the failure object "Expired". Like Timeout
 	// it is sent to the millisecond and at most MaxDuration.
 	TTL time.Duration
-	// Timeout bounds one run of the model, 0 leaves it to the worker.
+	// Timeout bounds one run of the model for this request, 0 leaves it to the
+	// worker. Past it the request fails; the run itself can not be stopped.
 	Timeout time.Duration
 	// Enqueued is when the request was accepted. Zero: the queue's own
 	// timestamp of the message counts.

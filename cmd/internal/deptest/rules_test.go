@@ -146,7 +146,7 @@ var sdk = []string{"queue/sqs/...", "storage/s3/...", "cmd/..."}
 
 // cgo are the packages that may link C code, and so are left out of a build
 // with CGO_ENABLED=0.
-var cgo = []string{"worker/model/tf/...", "cmd/worker"}
+var cgo = []string{"worker/model/tf/...", "cmd/worker/..."}
 
 // matches says whether the package of that full path fits the pattern.
 func matches(pattern, path string) bool {
