@@ -71,9 +71,9 @@ type Receiver interface {
 type Outgoing struct {
 	Body       string
 	Attributes map[string]string // at most 10, sent as type String; values must not be empty
-	Delay      time.Duration     // before it can be received; at most 15 minutes
+	Delay      time.Duration     // before it can be received; at most 15 minutes. FIFO queues ignore it: they know no delay of one message
 	Group      string            // MessageGroupId; required for FIFO queues
-	DedupID    string            // MessageDeduplicationId, FIFO queues only
+	DedupID    string            // MessageDeduplicationId; standard queues ignore it
 }
 
 // Sender puts messages into one queue. Send may be called concurrently.

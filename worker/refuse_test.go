@@ -10,6 +10,7 @@ import (
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/worker/model"
 	"github.com/penstock/penstock/worker/model/fake"
 )
 
@@ -238,3 +239,20 @@ func TestAModelThatAnswersNonsenseFailsTheRequestInTheEnd(t *testing.T) {
 		p.wantOutput("y", 1)
 	})
 }
+
+func TestAPanicOverAnInputIsThatInputsFailure(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start(with(func(c *Config) { c.Models = []model.Model{panics{c.Models[0]}} }))
+		p.submit("x", row(3))
+		p.settled()
+		p.wantFailure("x", request.CodeInternal)
+		if p.dead.Len() != 1 {
+			t.Errorf("%d dead letters, want 1: a person should see it", p.dead.Len())
+		}
+	})
+}
+
+// panics is a model over which the codec stumbles.
+type panics struct{ model.Model }
+
+func (panics) Signatures() map[string]*model.Signature { panic("no signature") }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -255,7 +254,7 @@ func (w *Worker) judgeAttempt(it *item, a *attempt) ruling {
 	if n := it.attempts(); n >= w.cfg.MaxAttempts {
 		p := a.Problem
 		p.Message = fmt.Sprintf("%s (attempt %d of %d)", p.Message, n, w.cfg.MaxAttempts)
-		return ruling{outcomeFailed, &p, true}
+		return ruling{outcomeFailed, &p, p.Code != request.CodeForbidden}
 	}
 	began := it.strike
 	if err := w.putStrike(it.lease.ctx, it, companyFailed); err != nil {
@@ -263,165 +262,4 @@ func (w *Worker) judgeAttempt(it *item, a *attempt) ruling {
 	}
 	it.strike = began // the run ended, so this one goes; the other stays
 	return ruling{outcome: outcomeRetried}
-}
-
-// writeFailure commits the item's failure object, and sends the request to the
-// dead-letter queue when a person must look at it.
-func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
-	ctx := it.lease.ctx
-	prov := it.provenance()
-	body := request.Failure{
-		Error: *r.problem, InferenceID: it.id, Input: it.request.Input.String(), Model: prov.Model,
-		Attempts: prov.Attempts, Time: time.Now().Add(w.cfg.Skew()).UTC(),
-	}.JSON()
-	metadata := prov.Metadata(w.cfg.Locations.FailureOf(it.request))
-	if r.bury {
-		metadata[metaBuried] = "due"
-	}
-	v, err := w.terminals.putFailure(ctx, it.claim(w.fence(it)), document{body, "application/json", metadata})
-	switch {
-	case err != nil:
-		return outcomeRetried, err
-	case v == superseded:
-		return outcomeSuperseded, nil
-	case v == overruled:
-		return outcomeDuplicate, nil
-	}
-	if r.bury {
-		letter, err := request.Encode(it.request)
-		if err != nil {
-			return outcomeFailed, err
-		}
-		if err := w.bury(ctx, it.lease, letter, r.problem.Code, it.id, r.problem.Message); err != nil {
-			return outcomeRetried, err
-		}
-	}
-	if v == duplicate {
-		return outcomeDuplicate, nil
-	}
-	return outcomeFailed, nil
-}
-
-// bury sends a message to the dead-letter queue with its reason.
-func (w *Worker) bury(ctx context.Context, l *lease, body, code, id, reason string) error {
-	if w.cfg.DeadLetters == nil {
-		return nil
-	}
-	m := l.message
-	attributes := map[string]string{attrReason: attributeText(reason), attrCode: code, attrID: attributeText(id)}
-	for k, v := range m.Attributes {
-		if _, ok := attributes[k]; !ok && len(attributes) < 10 {
-			attributes[k] = v
-		}
-	}
-	out := queue.Outgoing{Body: body, Attributes: attributes, Group: m.Group}
-	if m.Group != "" {
-		out.DedupID = m.ID + "-" + code
-	}
-	if out.Size() > queue.MaxMessageBytes {
-		out.Attributes = nil // the body leaves no room; the log has the reason
-	}
-	for tries := 0; ; tries++ {
-		err := w.leases.secure(l, w.cfg.callLimit())
-		if err == nil {
-			callCtx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
-			err = w.cfg.DeadLetters.Send(callCtx, out)[0]
-			cancel()
-		}
-		if err == nil {
-			w.metrics.deadLetters.Inc()
-			return nil
-		}
-		if l.lost() || tries == 4 || !sleep(ctx, jitter(time.Second<<tries)) {
-			return fmt.Errorf("send to the dead-letter queue: %w", err)
-		}
-	}
-}
-
-// buryUnreadable sends a message that is no request, or not wholly one, to the
-// dead-letter queue as it is. It says whether it may be acknowledged: without
-// a dead-letter queue it is left to the queue's redrive policy.
-func (w *Worker) buryUnreadable(l *lease, why error) bool {
-	m := l.message
-	w.metrics.unreadable.Inc()
-	err := w.bury(l.ctx, l, m.Body, codeUnreadable, m.ID, why.Error())
-	w.log.Error("unreadable message", zap.String(keyMessage, m.ID), zap.NamedError("reason", why),
-		zap.Bool("dead-lettered", err == nil && w.cfg.DeadLetters != nil), zap.Error(err))
-	return err == nil && w.cfg.DeadLetters != nil
-}
-
-// attributeText makes text fit for an SQS message attribute: not empty, legal
-// in XML, and not so long that it crowds out the body.
-func attributeText(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0xFFFE || c == 0xFFFF {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) > 1000 {
-		s = strings.ToValidUTF8(s[:1000], "") + "…"
-	}
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// resend sends items of a message with several alone, so that the rest can be
-// acknowledged. It says whether the queue has them all.
-func (w *Worker) resend(ctx context.Context, m *queue.Message, items []*item, delay time.Duration) bool {
-	var out []queue.Outgoing
-	for _, it := range items {
-		body, err := request.Encode(it.request)
-		if err != nil {
-			return false
-		}
-		o := queue.Outgoing{Body: body, Delay: delay, Group: m.Group, Attributes: map[string]string{attrSuspect: "1"}}
-		if m.Group != "" {
-			o.Delay, o.DedupID = 0, fmt.Sprintf("%s-%d-%s", m.ID, m.ReceiveCount, it.identity[:16])
-		}
-		out = append(out, o)
-	}
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
-	defer cancel()
-	if err := errors.Join(w.cfg.Requests.Send(ctx, out...)...); err != nil {
-		w.log.Warn("send items alone", zap.String(keyMessage, m.ID), zap.Error(err))
-		return false
-	}
-	return true
-}
-
-// acknowledge deletes the message. If that can't be done it comes back, and is
-// found to be done.
-func (w *Worker) acknowledge(ctx context.Context, l *lease) {
-	w.leases.stop(l)
-	for tries := 0; ; tries++ {
-		callCtx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
-		err := w.calls.do(callCtx, deletion, l.message)
-		cancel()
-		if err == nil {
-			return
-		}
-		w.log.Warn("acknowledge", zap.String(keyMessage, l.message.ID), zap.Error(err))
-		if l.lost() || errors.Is(err, queue.ErrLeaseLost) || tries == 2 || !sleep(ctx, jitter(time.Second<<tries)) {
-			return
-		}
-	}
-}
-
-// release hands the message back, to be received again after delay.
-func (w *Worker) release(ctx context.Context, l *lease, delay time.Duration) {
-	w.leases.stop(l)
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
-	defer cancel()
-	if err := w.calls.do(ctx, delay, l.message); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
-		w.log.Warn("release", zap.String(keyMessage, l.message.ID), zap.Error(err))
-	}
-}
-
-// backoff is how long a message rests after its n-th delivery went wrong.
-func backoff(n int) time.Duration {
-	const least, most = 5 * time.Second, 15 * time.Minute
-	return jitter(min(least<<min(n-1, 10), most))
 }

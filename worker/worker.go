@@ -227,30 +227,29 @@ func (w *Worker) run(it *item) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	result, contentType, err := codec.Encode(in, out, it.model, it.request.Accept)
+	result, contentType, err := w.encode(it, in, out)
 	if err != nil {
-		return problem(request.StageEncode, err)
+		return err
 	}
 	leave()
-	it.spent.Store = time.Since(began)
 	return w.commit(it, result, contentType)
 }
 
 // decode turns the input's bytes into tensors.
-func (w *Worker) decode(it *item, body []byte) (*codec.Input, error) {
+func (w *Worker) decode(it *item, body []byte) (in *codec.Input, err error) {
 	if err := w.decoding.Acquire(it.pending, 1); err != nil {
 		return nil, context.Cause(it.pending)
 	}
 	defer w.decoding.Release(1)
 	began := time.Now()
 	defer func() { it.spent.Fetch += time.Since(began) }()
+	defer w.contain(it, request.StageDecode, &err)
 	contentType := it.request.ContentType
 	if contentType == "" {
 		contentType = it.input.ContentType
 	}
 	src := codec.Source{ContentType: contentType, Name: it.request.Input.Key, Signature: it.request.Signature}
-	in, err := codec.Decode(it.pending, body, src, it.model)
+	in, err = codec.Decode(it.pending, body, src, it.model)
 	return in, problem(request.StageDecode, err)
 }
 
@@ -280,4 +279,24 @@ func (w *Worker) predict(it *item, in *codec.Input) ([]model.Tensor, error) {
 		return nil, problem(request.StagePredict, d.err)
 	}
 	return d.outputs, nil
+}
+
+// encode turns the model's outputs into the result's bytes.
+func (w *Worker) encode(it *item, in *codec.Input, outputs []model.Tensor) (body []byte, contentType string, err error) {
+	began := time.Now()
+	defer func() { it.spent.Store = time.Since(began) }()
+	defer w.contain(it, request.StageEncode, &err)
+	body, contentType, err = codec.Encode(in, outputs, it.model, it.request.Accept)
+	return body, contentType, problem(request.StageEncode, err)
+}
+
+// contain makes a panic over an input that input's failure. It is deferred.
+func (w *Worker) contain(it *item, stage string, err *error) {
+	if p := recover(); p != nil {
+		w.log.Error("panic", it.log(), zap.String("stage", stage), zap.Any("panic", p), zap.Stack("stack"))
+		*err = &final{request.Problem{
+			Code: request.CodeInternal, Stage: stage, Message: fmt.Sprintf("a fault of Penstock's own: %v", p),
+			Hint: "report it, with this input and the worker's log",
+		}}
+	}
 }

@@ -102,8 +102,6 @@ func (q *Queue) send(ctx context.Context, m queue.Outgoing) error {
 	case err != nil:
 	case m.Size() > q.opts.MaximumMessage:
 		err = fmt.Errorf("%w: body and attributes are %d bytes; the queue takes %d", queue.ErrInvalid, m.Size(), q.opts.MaximumMessage)
-	case m.DedupID != "":
-		err = fmt.Errorf("%w: a deduplication id needs a FIFO queue, which this is not", queue.ErrInvalid)
 	}
 	if err != nil {
 		return fmt.Errorf("send to %s: %w", q.opts.Name, err)

@@ -101,14 +101,23 @@ func decodeEventBridge(body []byte) ([]Request, error) {
 // over: events come late and out of order, so the object that is there now
 // counts, not the one the event tells of.
 func uploaded(bucket, key, etag string, size int64) ([]Request, error) {
-	if inStateFolder(key) || isFolderMarker(key, size) {
-		return nil, nil
-	}
-	r := Request{Input: storage.Ref{Bucket: bucket, Key: key}, ETag: trimETag(etag), Size: size}
-	if err := r.Validate(); err != nil {
+	r, ok, err := Uploaded(storage.Info{Ref: storage.Ref{Bucket: bucket, Key: key}, ETag: etag, Size: size})
+	if !ok || err != nil {
 		return nil, err
 	}
 	return []Request{r}, nil
+}
+
+// Uploaded makes the request that an event of this object's upload asks for.
+// It serves those who find objects by other ways than events, such as a
+// listing. ok is false where events ask for nothing: for folder markers and
+// for Penstock's own objects. An error says that no worker could run it.
+func Uploaded(found storage.Info) (r Request, ok bool, err error) {
+	if inStateFolder(found.Ref.Key) || isFolderMarker(found.Ref.Key, found.Size) {
+		return Request{}, false, nil
+	}
+	r = Request{Input: storage.Ref{Bucket: found.Ref.Bucket, Key: found.Ref.Key}, ETag: trimETag(found.ETag), Size: found.Size}
+	return r, true, r.Validate()
 }
 
 // isFolderMarker says that an object is one of the empty ones that consoles

@@ -52,6 +52,7 @@ const (
 	CodeTimeout      = "Timeout"           // one run took longer than the request's time limit
 	CodeExpired      = "Expired"           // the request was older than its TTL before it could be started
 	CodeCancelled    = "Cancelled"         // its sender cancelled the request before it was started
+	CodeInternal     = "InternalError"     // a fault of Penstock's own on this input
 	CodeOutputTaken  = "OutputTaken"       // another request's result is at the output's key
 )
 

@@ -51,7 +51,7 @@ func (q *Queue) Send(ctx context.Context, messages ...queue.Outgoing) []error {
 func (q *Queue) sendBatch(ctx context.Context, messages []queue.Outgoing, batch []int, errs []error) {
 	entries := make([]types.SendMessageBatchRequestEntry, len(batch))
 	for n, i := range batch {
-		entries[n] = sendEntry(n, messages[i])
+		entries[n] = q.sendEntry(n, messages[i])
 	}
 	results := eachEntry(entries, func(entries []types.SendMessageBatchRequestEntry) ([]string, []types.BatchResultErrorEntry, error) {
 		out, err := q.client.SendMessageBatch(ctx, &awssqs.SendMessageBatchInput{QueueUrl: &q.url, Entries: entries})
@@ -214,11 +214,10 @@ func code(err error) string {
 	return strings.TrimPrefix(api.ErrorCode(), "AWS.SimpleQueueService.")
 }
 
-func sendEntry(n int, m queue.Outgoing) types.SendMessageBatchRequestEntry {
+func (q *Queue) sendEntry(n int, m queue.Outgoing) types.SendMessageBatchRequestEntry {
 	entry := types.SendMessageBatchRequestEntry{
-		Id:           id(n),
-		MessageBody:  &m.Body,
-		DelaySeconds: seconds(m.Delay, queue.MaxDelay),
+		Id:          id(n),
+		MessageBody: &m.Body,
 	}
 	if len(m.Attributes) > 0 {
 		entry.MessageAttributes = make(map[string]types.MessageAttributeValue, len(m.Attributes))
@@ -229,8 +228,12 @@ func sendEntry(n int, m queue.Outgoing) types.SendMessageBatchRequestEntry {
 	if m.Group != "" {
 		entry.MessageGroupId = &m.Group
 	}
-	if m.DedupID != "" {
+	// SQS refuses on one kind of queue what the other takes.
+	switch fifo := strings.HasSuffix(q.url, ".fifo"); {
+	case fifo && m.DedupID != "":
 		entry.MessageDeduplicationId = &m.DedupID
+	case !fifo:
+		entry.DelaySeconds = seconds(m.Delay, queue.MaxDelay)
 	}
 	return entry
 }

@@ -44,6 +44,11 @@ type fault struct {
 // open gives a queue on a server of its own.
 func open(t *testing.T, reply func(c call) any) (*sqs.Queue, *server) {
 	t.Helper()
+	return openNamed(t, "q", reply)
+}
+
+func openNamed(t *testing.T, name string, reply func(c call) any) (*sqs.Queue, *server) {
+	t.Helper()
 	s := &server{reply: reply}
 	web := httptest.NewServer(s)
 	t.Cleanup(web.Close)
@@ -53,7 +58,7 @@ func open(t *testing.T, reply func(c call) any) (*sqs.Queue, *server) {
 		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
 		Retryer:      retry.AddWithMaxBackoffDelay(retry.NewStandard(), time.Millisecond),
 	})
-	return sqs.New(client, web.URL+"/000000000000/q"), s
+	return sqs.New(client, web.URL+"/000000000000/"+name), s
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -204,19 +209,21 @@ func TestSendFillsBatchesByCountAndSize(t *testing.T) {
 	}
 }
 
-func TestSendPutsEverythingIntoTheEntry(t *testing.T) {
-	q, s := open(t, allDone)
-	err := errors.Join(q.Send(t.Context(), queue.Outgoing{
-		Body: "b", Attributes: map[string]string{"k": "v"}, Delay: 1100 * time.Millisecond, Group: "g", DedupID: "d",
-	}, queue.Outgoing{Body: "plain"})...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, _ := json.Marshal(s.calls[0].Entries)
-	const want = `[{"DelaySeconds":2,"Id":"0","MessageAttributes":{"k":{"DataType":"String","StringValue":"v"}},` +
-		`"MessageBody":"b","MessageDeduplicationId":"d","MessageGroupId":"g"},{"Id":"1","MessageBody":"plain"}]`
-	if string(got) != want {
-		t.Errorf("the entries are %s, want %s", got, want)
+func TestSendPutsIntoTheEntryWhatTheKindOfQueueTakes(t *testing.T) {
+	for name, want := range map[string]string{
+		"q":      `{"DelaySeconds":2,"Id":"0","MessageAttributes":{"k":{"DataType":"String","StringValue":"v"}},"MessageBody":"b","MessageGroupId":"g"}`,
+		"q.fifo": `{"Id":"0","MessageAttributes":{"k":{"DataType":"String","StringValue":"v"}},"MessageBody":"b","MessageDeduplicationId":"d","MessageGroupId":"g"}`,
+	} {
+		q, s := openNamed(t, name, allDone)
+		err := errors.Join(q.Send(t.Context(), queue.Outgoing{
+			Body: "b", Attributes: map[string]string{"k": "v"}, Delay: 1100 * time.Millisecond, Group: "g", DedupID: "d",
+		}, queue.Outgoing{Body: "plain"})...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := json.Marshal(s.calls[0].Entries); string(got) != "["+want+`,{"Id":"1","MessageBody":"plain"}]` {
+			t.Errorf("%s: the entries are %s, want %s and a plain one", name, got, want)
+		}
 	}
 }
 

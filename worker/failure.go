@@ -1,0 +1,115 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/penstock/penstock/queue"
+	"github.com/penstock/penstock/queue/request"
+)
+
+// writeFailure commits the item's failure object, and sends the request to the
+// dead-letter queue when a person must look at it.
+func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
+	ctx := it.lease.ctx
+	prov := it.provenance()
+	body := request.Failure{
+		Error: *r.problem, InferenceID: it.id, Input: it.request.Input.String(), Model: prov.Model,
+		Attempts: prov.Attempts, Time: time.Now().Add(w.cfg.Skew()).UTC(),
+	}.JSON()
+	metadata := prov.Metadata(w.cfg.Locations.FailureOf(it.request))
+	if r.bury {
+		metadata[metaBuried] = "due"
+	}
+	v, err := w.terminals.putFailure(ctx, it.claim(w.fence(it)), document{body, "application/json", metadata})
+	switch {
+	case err != nil:
+		return outcomeRetried, err
+	case v == superseded:
+		return outcomeSuperseded, nil
+	case v == overruled:
+		return outcomeDuplicate, nil
+	}
+	if r.bury {
+		letter := it.request
+		letter.Enqueued = time.Time{} // who redrives it wants it run, whenever that is
+		body, err := request.Encode(letter)
+		if err != nil {
+			return outcomeFailed, err
+		}
+		if err := w.bury(ctx, it.lease, body, r.problem.Code, it.id, r.problem.Message); err != nil {
+			return outcomeRetried, err
+		}
+	}
+	if v == duplicate {
+		return outcomeDuplicate, nil
+	}
+	return outcomeFailed, nil
+}
+
+// bury sends a message to the dead-letter queue with its reason.
+func (w *Worker) bury(ctx context.Context, l *lease, body, code, id, reason string) error {
+	if w.cfg.DeadLetters == nil {
+		return nil
+	}
+	m := l.message
+	attributes := map[string]string{attrReason: attributeText(reason), attrCode: code, attrID: attributeText(id)}
+	for k, v := range m.Attributes {
+		if _, ok := attributes[k]; !ok && len(attributes) < 10 {
+			attributes[k] = v
+		}
+	}
+	out := queue.Outgoing{Body: body, Attributes: attributes, Group: m.Group, DedupID: m.ID + "-" + code}
+	if out.Size() > queue.MaxMessageBytes {
+		out.Attributes = nil // the body leaves no room; the log has the reason
+	}
+	for tries := 0; ; tries++ {
+		err := w.leases.secure(l, w.cfg.callLimit())
+		if err == nil {
+			callCtx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+			err = w.cfg.DeadLetters.Send(callCtx, out)[0]
+			cancel()
+		}
+		if err == nil {
+			w.metrics.deadLetters.Inc()
+			return nil
+		}
+		if l.lost() || tries == 4 || !sleep(ctx, jitter(time.Second<<tries)) {
+			return fmt.Errorf("send to the dead-letter queue: %w", err)
+		}
+	}
+}
+
+// buryUnreadable sends a message that is no request, or not wholly one, to the
+// dead-letter queue as it is. It says whether it may be acknowledged: without
+// a dead-letter queue it is left to the queue's redrive policy.
+func (w *Worker) buryUnreadable(l *lease, why error) bool {
+	m := l.message
+	w.metrics.unreadable.Inc()
+	err := w.bury(l.ctx, l, m.Body, codeUnreadable, m.ID, why.Error())
+	w.log.Error("unreadable message", zap.String(keyMessage, m.ID), zap.NamedError("reason", why),
+		zap.Bool("dead-lettered", err == nil && w.cfg.DeadLetters != nil), zap.Error(err))
+	return err == nil && w.cfg.DeadLetters != nil
+}
+
+// attributeText makes text fit for an SQS message attribute: not empty, legal
+// in XML, and not so long that it crowds out the body.
+func attributeText(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0xFFFE || c == 0xFFFF {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > 1000 {
+		s = strings.ToValidUTF8(s[:1000], "") + "…"
+	}
+	if s == "" {
+		return "-"
+	}
+	return s
+}
