@@ -39,6 +39,7 @@ Examples:
 		EnableShellCompletion: true,
 		Commands: []*cli.Command{
 			p.demoCommand(), p.localCommand(), p.submitCommand(), p.waitCommand(), p.getCommand(),
+			p.reconcileCommand(), p.cleanCommand(),
 		},
 		Reader: p.stdin, Writer: p.stdout, ErrWriter: p.stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run does it

@@ -130,7 +130,7 @@ func (p *program) tour(ctx context.Context, s *stack.Stack, steps *steps, inputs
 		return err
 	}
 	steps.done("worker ready, model loaded")
-	store, err := p.storeOf(ctx, s)
+	services, err := p.servicesOf(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (p *program) tour(ctx context.Context, s *stack.Stack, steps *steps, inputs
 	results := make([]result, len(inputs))
 	var errs []error
 	inOrder(len(inputs), parallel, func(i int) result {
-		return inputs[i].run(ctx, p, store, locations)
+		return inputs[i].run(ctx, p, services.store, locations)
 	}, func(i int, r result) {
 		results[i] = r
 		switch {
@@ -159,9 +159,9 @@ func (p *program) tour(ctx context.Context, s *stack.Stack, steps *steps, inputs
 	return errors.Join(errs...)
 }
 
-// storeOf opens the S3 of a stack, and nothing else: the person's own AWS
-// settings are taken out of this process's environment first.
-func (p *program) storeOf(ctx context.Context, s *stack.Stack) (storage.Store, error) {
+// servicesOf opens the S3 and SQS of a stack, and nothing else: the person's
+// own AWS settings are taken out of this process's environment first.
+func (p *program) servicesOf(ctx context.Context, s *stack.Stack) (services, error) {
 	set := s.Settings()
 	for _, v := range p.environ {
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") {
@@ -172,14 +172,14 @@ func (p *program) storeOf(ctx context.Context, s *stack.Stack) (storage.Store, e
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if err := p.setenv(name, set[name]); err != nil {
-			return nil, fmt.Errorf("set %s: %w", name, err)
+			return services{}, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	store, err := p.open(ctx)
+	local, err := p.open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("open local S3: %w", err)
+		return services{}, fmt.Errorf("open local S3 and SQS: %w", err)
 	}
-	return store, nil
+	return local, nil
 }
 
 // run uploads one digit and waits for its result.

@@ -5,18 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/cmd/penstock/reconcile"
 	"github.com/penstock/penstock/cmd/penstock/stack"
+	"github.com/penstock/penstock/queue/request"
 )
+
+// defaultState is where local mode keeps objects and messages.
+const defaultState = ".penstock/local"
 
 // Ports of local mode, so that what was pasted yesterday works today.
 const (
@@ -28,7 +35,8 @@ func (p *program) localCommand() *cli.Command {
 	return &cli.Command{
 		Name: "local", Usage: "run S3, SQS and a worker on this machine, until Ctrl-C",
 		Description: `The worker is the one that is deployed; S3 and SQS are served by bin/local. Objects
-and messages are kept in the state folder and are there again at the next start.
+and messages are kept in the state folder and are there again at the next start,
+also after a crash; penstock clean deletes them.
 As long as it runs, .penstock/env tells the other commands about it, here and in
 the directories below. Ctrl-C lets the worker finish what it runs; a second one
 does not wait.
@@ -39,7 +47,7 @@ Examples:
   penstock submit my.png       in another terminal`,
 		Flags: []cli.Flag{
 			modelFlag(p),
-			&cli.StringFlag{Name: "state", Value: ".penstock/local", Usage: "`FOLDER` that objects and messages are kept in; one process at a time"},
+			&cli.StringFlag{Name: "state", Value: defaultState, Usage: "`FOLDER` that objects and messages are kept in; one process at a time"},
 			&cli.IntFlag{Name: "s3-port", Value: defaultS3Port, Usage: "`PORT` of S3 on 127.0.0.1; without the flag, a free one when this one is taken"},
 			&cli.IntFlag{Name: "sqs-port", Value: defaultSQSPort, Usage: "`PORT` of SQS on 127.0.0.1; likewise"},
 			&cli.IntFlag{Name: "workers", Value: 1, Usage: "`NUMBER` of worker processes; each loads the model"},
@@ -97,16 +105,23 @@ func (p *program) local(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() > 0 {
 		return usage("local: it takes no arguments, but %q is given; see penstock local -h", cmd.Args().First())
 	}
-	envPath := filepath.Join(p.dir, settings.FileName)
-	unlock, err := lock(filepath.Join(filepath.Dir(envPath), "lock"))
-	if err != nil {
+	held, err := lock(ctx, p.lockPath())
+	if errors.Is(err, errHeld) {
 		return fmt.Errorf("local mode runs in this directory already: %w; stop it first, or start from another directory", err)
 	}
-	defer unlock()
+	if err != nil {
+		return err
+	}
+	defer held.release()
+	envPath := filepath.Join(p.dir, settings.FileName)
+	if err := os.Remove(envPath); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was killed
+		return fmt.Errorf("remove old settings: %w", err)
+	}
 	config, err := p.localConfig(cmd)
 	if err != nil {
 		return err
 	}
+	config.Hold = []*os.File{held.file}
 	s, err := stack.Start(ctx, config)
 	if err != nil {
 		return p.withTail(err)
@@ -143,6 +158,14 @@ func (p *program) localConfig(cmd *cli.Command) (stack.Config, error) {
 	return c, errors.Join(errs...)
 }
 
+// errHeld says that another process has the lock. Test with errors.Is.
+var errHeld = errors.New("the lock is held")
+
+// lockPath is the lock of local mode in this directory.
+func (p *program) lockPath() string {
+	return filepath.Join(p.dir, filepath.Dir(settings.FileName), "lock")
+}
+
 func inDir(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return path
@@ -163,6 +186,11 @@ func (p *program) serve(ctx context.Context, s *stack.Stack, config stack.Config
 		return err
 	}
 	defer os.Remove(envPath)
+	stopWatching, err := p.watch(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer stopWatching()
 	p.welcome(s, config)
 	select {
 	case <-ctx.Done():
@@ -171,6 +199,40 @@ func (p *program) serve(ctx context.Context, s *stack.Stack, config stack.Config
 	case <-s.Failed():
 		return p.withTail(s.FailedHow())
 	}
+}
+
+// settled is how old an upload is at least before it can be one whose event
+// was lost: events are sent before the upload is answered.
+const settled = 3 * time.Second
+
+// watch enqueues uploads that local S3 could not tell the queue of, because it
+// was killed or for another fault, until ctx is done or stop is called.
+func (p *program) watch(ctx context.Context, s *stack.Stack) (stop func(), err error) {
+	services, err := p.servicesOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	locations, err := request.ParseLocations(stack.Input, stack.Output, stack.Failure, "")
+	if err != nil {
+		return nil, err
+	}
+	queue := services.queue(s.QueueURL)
+	w := reconcile.Watcher{
+		Reconciler: reconcile.Reconciler{
+			Store: services.store, Queue: queue, Locations: locations, MinAge: settled, Now: time.Now,
+		},
+		Inspector: queue,
+		Found: func(n int) {
+			fmt.Fprintf(p.stderr, "penstock: enqueued %s that no event had told of\n", uploads(n))
+		},
+		Failing: func(err error) {
+			fmt.Fprintf(p.stderr, "penstock: look for uploads that are not in the queue: %v; it is tried again every half a minute\n", brief(err))
+		},
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { w.Run(ctx) })
+	return func() { cancel(); wg.Wait() }, nil
 }
 
 // welcome says what runs, how to reach it, and what to try.
@@ -221,4 +283,11 @@ func (s *sharedWriter) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.w.Write(b)
+}
+
+func uploads(n int) string {
+	if n == 1 {
+		return "an upload"
+	}
+	return fmt.Sprintf("%d uploads", n)
 }

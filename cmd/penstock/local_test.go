@@ -143,21 +143,20 @@ func TestLocalRunsOnceADirectory(t *testing.T) {
 	t.Parallel()
 	c := setup(t, nil)
 	c.install(t)
-	unlock, err := lock(filepath.Join(c.dir, ".penstock", "lock"))
+	held, err := lock(t.Context(), c.lockPath())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("local mode runs in this directory already: process %d holds", os.Getpid())
+	want := fmt.Sprintf("local mode runs in this directory already: the lock is held by process %d (", os.Getpid())
 	if code, _, stderr := c.call(t, "local"); code != exitTrouble || !strings.Contains(stderr, want) {
 		t.Errorf("exit code %d, standard error %q", code, stderr)
 	}
-	unlock()
-	again, err := lock(filepath.Join(c.dir, ".penstock", "lock"))
+	held.release()
+	again, err := lock(t.Context(), c.lockPath())
 	if err != nil {
-		t.Errorf("the lock was not given back: %v", err)
-	} else {
-		again()
+		t.Fatalf("the lock was not given back: %v", err)
 	}
+	again.release()
 }
 
 func TestLocalReportsAllThatIsMissingAtOnce(t *testing.T) {

@@ -14,11 +14,13 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/queue/mem"
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
-	"github.com/penstock/penstock/storage/mem"
+	memstore "github.com/penstock/penstock/storage/mem"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -34,11 +36,12 @@ type console struct {
 	stdout, stderr bytes.Buffer
 	vars           map[string]string // the environment
 	store          *worked
+	queue          *mem.Queue
 }
 
 func setup(t *testing.T, vars map[string]string) *console {
 	t.Helper()
-	c := &console{vars: maps.Clone(vars), store: newWorked(t)}
+	c := &console{vars: maps.Clone(vars), store: newWorked(t), queue: mem.New(mem.Options{})}
 	if c.vars == nil {
 		c.vars = map[string]string{}
 	}
@@ -48,7 +51,9 @@ func setup(t *testing.T, vars map[string]string) *console {
 		env:    func(name string) (string, bool) { v, ok := c.vars[name]; return v, ok },
 		setenv: func(name, value string) error { c.vars[name] = value; return nil },
 		dir:    dir, bin: filepath.Join(dir, "bin"), hard: context.Background(),
-		open:   func(context.Context) (storage.Store, error) { return c.store, nil },
+		open: func(context.Context) (services, error) {
+			return services{store: c.store, queue: func(string) producerQueue { return c.queue }, now: time.Now}, nil
+		},
 		images: func(string) (fs.FS, error) { return fstest.MapFS{}, nil },
 	}
 	return c
@@ -79,7 +84,7 @@ func (c *console) call(t *testing.T, args ...string) (code int, stdout, stderr s
 // worked is a store with a worker behind it, which is done with an input as
 // soon as it is there. What it makes of it follows from the input's name.
 type worked struct {
-	*mem.Store
+	*memstore.Store
 	locations request.Locations
 	mu        sync.Mutex
 	puts      map[string]storage.PutOptions // of inputs, by key
@@ -91,7 +96,7 @@ func newWorked(t *testing.T) *worked {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &worked{Store: mem.New("penstock"), locations: locations, puts: map[string]storage.PutOptions{}}
+	return &worked{Store: memstore.New("penstock"), locations: locations, puts: map[string]storage.PutOptions{}}
 }
 
 var errAway = errors.New("the network is down")
@@ -146,7 +151,7 @@ func (w *worked) commit(ctx context.Context, input storage.Info, place storage.R
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"", "demo", "local", "submit", "wait", "get"} {
+	for _, verb := range []string{"", "demo", "local", "submit", "wait", "get", "reconcile", "clean"} {
 		t.Run("of "+verb, func(t *testing.T) {
 			t.Parallel()
 			c := setup(t, nil)
@@ -198,6 +203,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{"get s3://penstock/in/a s3://penstock/in/b", "penstock: get: it prints one object, but 2 URIs are given; use wait -o json"},
 		{"get s3://penstock/in/none", "penstock: s3://penstock/in/none: there is no such object, and no result of one"},
 		{"demo now", `penstock: demo: it takes no arguments, but "now" is given`},
+		{"reconcile all -older-than -1s -o xml", "penstock: reconcile: it takes no arguments, but \"all\" is given; see penstock reconcile -h\n" +
+			"penstock: reconcile: -older-than is -1s; it can't be negative\npenstock: reconcile: -o is \"xml\"; it must be text or json\n" +
+			"penstock: reconcile: queue-url: no queue is given; it looks like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"},
+		{"clean all", `penstock: clean: it takes no arguments, but "all" is given; see penstock clean -h`},
 		{"local here", `penstock: local: it takes no arguments, but "here" is given; see penstock local -h`},
 	} {
 		t.Run(test.args, func(t *testing.T) {

@@ -30,8 +30,8 @@ type program struct {
 	dir            string // where the person works
 	bin            string // where this program and its siblings lie
 	hard           context.Context
-	open           func(context.Context) (storage.Store, error) // by the AWS settings of the environment
-	images         func(bin string) (fs.FS, error)              // the demo's inputs
+	open           func(context.Context) (services, error) // by the AWS settings of the environment
+	images         func(bin string) (fs.FS, error)         // the demo's inputs
 
 	once    sync.Once // reads the settings file
 	file    *settings.File
@@ -107,8 +107,26 @@ func (p *program) say(err error) {
 
 // settingsFile is the .penstock/env of the directory, or nil.
 func (p *program) settingsFile() (*settings.File, error) {
-	p.once.Do(func() { p.file, p.fileErr = settings.Find(p.dir) })
+	p.once.Do(func() {
+		p.file, p.fileErr = settings.Find(p.dir)
+		if p.file == nil {
+			return
+		}
+		if pid := leftBehind(filepath.Join(filepath.Dir(p.file.Path), "lock")); pid != "" {
+			// Another installation may listen on its ports by now.
+			p.fileErr = &exit{exitTrouble, fmt.Errorf("%s is of a local mode that was killed (process %s); start it again there: %s local", p.short(p.file.Path), pid, p.self())}
+			p.file = nil
+		}
+	})
 	return p.file, p.fileErr
+}
+
+// faultyFile is an error of the settings, unless it is another.
+func faultyFile(err error) error {
+	if _, ok := errors.AsType[*exit](err); ok {
+		return err
+	}
+	return &exit{exitUsage, err}
 }
 
 // lookup finds a setting in the environment, then in the settings file. A file
@@ -122,7 +140,7 @@ func (p *program) lookup(name string) (string, bool) {
 func (p *program) locations(cmd *cli.Command) (request.Locations, error) {
 	file, err := p.settingsFile()
 	if err != nil {
-		return request.Locations{}, &exit{exitUsage, err}
+		return request.Locations{}, faultyFile(err)
 	}
 	in, out, failure := cmd.String(settings.Input), cmd.String(settings.Output), cmd.String(settings.Failure)
 	if in == "" && out == "" && failure == "" {
@@ -139,20 +157,26 @@ func (p *program) locations(cmd *cli.Command) (request.Locations, error) {
 	return l, nil
 }
 
-// openStore gives the store that the settings name.
-func (p *program) openStore(ctx context.Context) (storage.Store, error) {
+// openServices opens what the settings name.
+func (p *program) openServices(ctx context.Context) (services, error) {
 	file, err := p.settingsFile()
 	if err != nil {
-		return nil, &exit{exitUsage, err}
+		return services{}, faultyFile(err)
 	}
 	if err := file.ExportAWS(p.env, p.setenv); err != nil {
-		return nil, err
+		return services{}, err
 	}
-	store, err := p.open(ctx)
+	s, err := p.open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("open S3: %w", err)
+		return services{}, fmt.Errorf("open S3 and SQS: %w", err)
 	}
-	return store, nil
+	return s, nil
+}
+
+// openStore is openServices for those who need S3 alone.
+func (p *program) openStore(ctx context.Context) (storage.Store, error) {
+	s, err := p.openServices(ctx)
+	return s.store, err
 }
 
 // advice is what to do about a fault of the surroundings, with its "; " in

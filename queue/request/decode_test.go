@@ -199,3 +199,28 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestUploadedIsWhatAnEventOfTheObjectAsksFor(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		key   string
+		size  int64
+		event string
+	}{
+		{"in/a b+c.png", 12, "in/a+b%2Bc.png"},
+		{"in/folder/", 0, "in/folder/"},
+		{"in/folder/", 1, "in/folder/"},
+		{"in/.penstock/requests/1", 12, "in/.penstock/requests/1"},
+		{"in/" + strings.Repeat("x", storage.MaxKeyBytes), 1, "in/" + strings.Repeat("x", storage.MaxKeyBytes)},
+	} {
+		r, ok, err := request.Uploaded(storage.Info{Ref: storage.Ref{Bucket: "bucket", Key: test.key, Version: "3"}, ETag: "abc", Size: test.size})
+		want, wantErr := request.Decode(fmt.Sprintf(`{"Records":[{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"bucket"},"object":{"key":%q,"size":%d,"eTag":"abc"}}}]}`, test.event, test.size))
+		var got []request.Request
+		if ok && err == nil {
+			got = []request.Request{r}
+		}
+		if !reflect.DeepEqual(got, want) || (err == nil) != (wantErr == nil) {
+			t.Errorf("%.40s: the request is %+v (%v), that of an event %+v (%v)", test.key, got, err, want, wantErr)
+		}
+	}
+}

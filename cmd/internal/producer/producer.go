@@ -98,23 +98,10 @@ func (h *Handler) watched(r request.Request) bool {
 	return false
 }
 
-// enqueue sends one message for each request, so that each is retried and
-// fails by itself.
+// enqueue sends the requests and tells of each.
 func (h *Handler) enqueue(ctx context.Context, requests []request.Request, result *Result) error {
-	now := time.Now()
-	messages := make([]queue.Outgoing, 0, len(requests))
-	for i := range requests {
-		if requests[i].Enqueued.IsZero() {
-			requests[i].Enqueued = now
-		}
-		body, err := request.Encode(requests[i])
-		if err != nil {
-			return fmt.Errorf("encode the request for %s: %w", requests[i].Input, err)
-		}
-		messages = append(messages, queue.Outgoing{Body: body})
-	}
 	var errs []error
-	for i, err := range h.Queue.Send(ctx, messages...) {
+	for i, err := range Enqueue(ctx, h.Queue, requests) {
 		fields := []zap.Field{zap.Stringer("input", requests[i].Input), zap.String("etag", requests[i].ETag), zap.Int64("size", requests[i].Size)}
 		if err != nil {
 			h.Log.Error("request not enqueued", append(fields, zap.Error(err))...)
@@ -125,4 +112,29 @@ func (h *Handler) enqueue(ctx context.Context, requests []request.Request, resul
 		h.Log.Info("request enqueued", fields...)
 	}
 	return errors.Join(errs...)
+}
+
+// Enqueue sends one message for each request, so that each is retried and
+// fails by itself. The result has one entry a request; nil means the queue has
+// it. A request without a time of its own is accepted now.
+func Enqueue(ctx context.Context, to queue.Sender, requests []request.Request) []error {
+	now := time.Now()
+	errs := make([]error, len(requests))
+	messages := make([]queue.Outgoing, 0, len(requests))
+	sent := make([]int, 0, len(requests)) // the requests of the messages
+	for i, r := range requests {
+		if r.Enqueued.IsZero() {
+			r.Enqueued = now
+		}
+		body, err := request.Encode(r)
+		if err != nil {
+			errs[i] = fmt.Errorf("encode the request: %w", err)
+			continue
+		}
+		messages, sent = append(messages, queue.Outgoing{Body: body}), append(sent, i)
+	}
+	for n, err := range to.Send(ctx, messages...) {
+		errs[sent[n]] = err
+	}
+	return errs
 }

@@ -23,6 +23,9 @@ type Program struct {
 	Args   []string // without the name in front
 	Env    []string // the whole environment, as os.Environ gives it
 	Output io.Writer
+	// Hold are files that stay open as long as the child runs, whatever
+	// becomes of this process: locks.
+	Hold []*os.File
 	// First, when set, is called with the first line that the child writes to
 	// its standard output, which then does not go to Output. All else that the
 	// child writes goes there.
@@ -54,6 +57,7 @@ func Start(p Program) (*Child, error) {
 		shared := &serial{w: p.Output}
 		cmd.Stdout, cmd.Stderr = &firstLine{next: shared, first: p.First}, shared
 	}
+	cmd.ExtraFiles = p.Hold
 	cmd.SysProcAttr = attributes()
 	cmd.WaitDelay = stragglers
 	stdin, err := cmd.StdinPipe()

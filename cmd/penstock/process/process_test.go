@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -173,6 +174,40 @@ func TestFirstTakesTheFirstLineOfTheStandardOutput(t *testing.T) {
 	}
 	if got := out.String(); got != "input closed\n" {
 		t.Errorf("the rest is %q", got)
+	}
+}
+
+func TestAChildHoldsAFileOpenAsLongAsItRuns(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	open := func() *os.File {
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	locked := open()
+	if err := syscall.Flock(int(locked.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	p := program("reader", newOutput())
+	p.Hold = []*os.File{locked}
+	c, err := process.Start(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked.Close()
+	other := open()
+	defer other.Close()
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+		t.Error("the lock is free though the child runs")
+	}
+	if err := c.CloseInput(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Errorf("the lock is held though the child has ended: %v", err)
 	}
 }
 

@@ -45,6 +45,21 @@ func (s *Stack) environment(more map[string]string) []string {
 	return env
 }
 
+// workerLease is the length of a worker's leases, unless the person chose one.
+// It is short: what a killed worker held comes back soon, and a worker at rest
+// ends within a sixth of it.
+const workerLease = "12s"
+
+// workerSettings are what a worker gets beside Settings.
+func (s *Stack) workerSettings(addr string) map[string]string {
+	const lease = "PENSTOCK_VISIBILITY_TIMEOUT"
+	set := map[string]string{"PENSTOCK_MODEL": s.config.Model, "PENSTOCK_ADDR": addr}
+	if !slices.ContainsFunc(s.config.Environ, func(v string) bool { return strings.HasPrefix(v, lease+"=") }) {
+		set[lease] = workerLease
+	}
+	return set
+}
+
 // otherPlaces are settings that name a place, beside those that the stack
 // sets itself.
 var otherPlaces = []string{"PENSTOCK_STATE", "PENSTOCK_DEAD_LETTER_URL", "PENSTOCK_MODEL", "PENSTOCK_ADDR"}

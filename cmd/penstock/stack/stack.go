@@ -43,8 +43,9 @@ type Config struct {
 	SQSPort int
 	Workers int // default 1
 
-	Environ []string  // what the programs inherit; see environment
-	Mirror  io.Writer // when set, the logs go there too; it must take concurrent writes
+	Environ []string   // what the programs inherit; see environment
+	Hold    []*os.File // files that the programs hold open as long as they run: locks
+	Mirror  io.Writer  // when set, the logs go there too; it must take concurrent writes
 	// Say, when set, is told of what a person should know while the stack
 	// runs: a worker that ended and is started again.
 	Say func(line string)
@@ -114,7 +115,7 @@ func (s *Stack) startLocal(ctx context.Context) error {
 			"-state", state, "-s3-addr", loopback(s.config.S3Port), "-sqs-addr", loopback(s.config.SQSPort),
 			"-buckets", Bucket, "-queues", queueName, "-region", region,
 		},
-		Env: s.environment(nil), Output: log, First: func(line string) { first <- line },
+		Env: s.environment(nil), Hold: s.config.Hold, Output: log, First: func(line string) { first <- line },
 	})
 	if err != nil {
 		return err

@@ -173,6 +173,22 @@ func TestAWorkerSeesThisStackAndNoOther(t *testing.T) {
 	}
 }
 
+func TestALeaseIsShortUnlessThePersonChoseOne(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ environ, want string }{{"", "12s"}, {"PENSTOCK_VISIBILITY_TIMEOUT=3m", "3m"}} {
+		c := config(t)
+		c.Environ = append(c.Environ, test.environ)
+		s := start(t, c)
+		if err := s.StartWorkers(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close(t.Context())
+		if got := workerEnvironment(t, s.WorkerLogs())["PENSTOCK_VISIBILITY_TIMEOUT"]; got != test.want {
+			t.Errorf("with %q it is %q, want %q", test.environ, got, test.want)
+		}
+	}
+}
+
 func TestAWorkerThatDiesIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	c := config(t)

@@ -55,7 +55,8 @@ func (s *Stack) startWorker(ctx context.Context, n int, ready chan<- error) erro
 	keeper := process.Keeper{
 		Program: process.Program{
 			Name: name, Path: s.config.Worker, Output: log,
-			Env: s.environment(map[string]string{"PENSTOCK_MODEL": s.config.Model, "PENSTOCK_ADDR": addr}),
+			Env:  s.environment(s.workerSettings(addr)),
+			Hold: s.config.Hold,
 		},
 		Grace: drainLimit,
 		Died: func(how string, again time.Duration) {

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/cmd/penstock/reconcile"
+	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
+)
+
+func (p *program) reconcileCommand() *cli.Command {
+	return &cli.Command{
+		Name: "reconcile", Usage: "enqueue uploads that have no result, because no event told of them",
+		Description: `It looks for inputs whose current version has neither a result nor a failure object,
+and enqueues them: objects from before there was a notification, or whose event was
+lost. What waits in the queue already may be enqueued again, which costs a run and
+changes nothing. Local mode does this by itself.
+
+It holds a thousand inputs at a time. For each thousand it lists about three times.
+An input with a result costs a HEAD, in a bucket with versions two; one to enqueue
+costs a HEAD and a tenth of a send.
+
+Examples:
+  penstock reconcile -dry-run             print what would be enqueued, one URI a line
+  penstock reconcile -prefix 2026/ -older-than 1h`,
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "enqueue nothing, but print the URIs that would be"},
+			&cli.StringFlag{Name: "prefix", Usage: "look only at keys that begin with this `PREFIX` below an input location"},
+			&cli.DurationFlag{Name: "older-than", Value: time.Minute, Usage: "look only at uploads older than this `TIME`; the events of later ones may be on their way"},
+			&cli.StringFlag{Name: "o", Value: formatText, Usage: "`FORMAT` of the summary: text, or json for one object of counts, without URIs"},
+			p.setting(settings.QueueURL, "`URL` of the SQS queue; not needed with -dry-run"),
+			p.setting(settings.Input, "`URI` that inputs are uploaded to, s3://bucket/prefix/; several with commas between"),
+		}, p.placeFlags()[1:]...),
+		Action: p.reconcile,
+	}
+}
+
+// reconcileOptions are the flags of its own.
+type reconcileOptions struct {
+	dryRun   bool
+	format   string
+	queueURL string
+	prefix   string
+	minAge   time.Duration
+}
+
+func parseReconcileOptions(cmd *cli.Command) (reconcileOptions, error) {
+	o := reconcileOptions{
+		dryRun: cmd.Bool("dry-run"), format: cmd.String("o"), queueURL: cmd.String(settings.QueueURL),
+		prefix: cmd.String("prefix"), minAge: cmd.Duration("older-than"),
+	}
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf("reconcile: "+format, args...)) }
+	if cmd.NArg() > 0 {
+		fault("it takes no arguments, but %q is given; see penstock reconcile -h", cmd.Args().First())
+	}
+	if o.minAge < 0 {
+		fault("-older-than is %v; it can't be negative", o.minAge)
+	}
+	if o.format != formatText && o.format != formatJSON {
+		fault("-o is %q; it must be %s or %s", o.format, formatText, formatJSON)
+	}
+	if err := settings.CheckQueueURL(o.queueURL); err != nil && !o.dryRun {
+		fault("%w", err)
+	}
+	if len(errs) > 0 {
+		return o, &exit{exitUsage, errors.Join(errs...)}
+	}
+	return o, nil
+}
+
+func (p *program) reconcile(ctx context.Context, cmd *cli.Command) error {
+	options, err := parseReconcileOptions(cmd)
+	if err != nil {
+		return err
+	}
+	locations, err := p.locations(cmd)
+	if err != nil {
+		return err
+	}
+	services, err := p.openServices(ctx)
+	if err != nil {
+		return err
+	}
+	line := progress{w: p.stderr, on: isTerminal(p.stderr)}
+	r := p.reconciler(services, locations, options, &line)
+	counts, err := r.Run(ctx)
+	line.clear()
+	if e := p.summary(options, counts); err == nil {
+		err = e
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("reconcile: %w%s", brief(err), p.advice(err))
+	case counts.Troubled > 0:
+		return &exit{code: exitTrouble}
+	}
+	return nil
+}
+
+func (p *program) reconciler(s services, l request.Locations, o reconcileOptions, line *progress) *reconcile.Reconciler {
+	r := &reconcile.Reconciler{
+		Store: s.store, Locations: l, Prefix: o.prefix, MinAge: o.minAge, Now: s.now,
+		Trouble: func(input storage.Ref, err error) {
+			line.clear()
+			p.say(fmt.Errorf("%s: %w", input, brief(err)))
+		},
+		Progress: func(c reconcile.Counts) { line.show(sentence(o, c)) },
+	}
+	if !o.dryRun {
+		r.Queue = s.queue(o.queueURL)
+		return r
+	}
+	if o.format == formatText {
+		r.Missing = func(ref storage.Ref) {
+			line.clear()
+			fmt.Fprintln(p.stdout, ref)
+		}
+	}
+	return r
+}
+
+// summary tells what has been done: on standard output, unless URIs are there.
+func (p *program) summary(o reconcileOptions, c reconcile.Counts) error {
+	if o.format == formatJSON {
+		return json.NewEncoder(p.stdout).Encode(c)
+	}
+	w := p.stdout
+	if o.dryRun {
+		w = p.stderr
+	}
+	_, err := fmt.Fprintln(w, sentence(o, c))
+	return err
+}
+
+// sentence is what a person wants to know of the counts.
+func sentence(o reconcileOptions, c reconcile.Counts) string {
+	s := fmt.Sprintf("looked at %d: %d with a result, %d with a failure, %d ", c.LookedAt, c.Results, c.Failures, c.Enqueued)
+	if o.dryRun {
+		s += "to enqueue"
+	} else {
+		s += "enqueued"
+	}
+	for _, rest := range []struct {
+		n    int
+		what string
+	}{{c.TooNew, fmt.Sprintf("newer than %v", o.minAge)}, {c.Ignored, "no inputs"}, {c.Troubled, "in trouble"}} {
+		if rest.n > 0 {
+			s += fmt.Sprintf(", %d %s", rest.n, rest.what)
+		}
+	}
+	return s
+}
+
+// progress is a line on a terminal that is written over and over.
+type progress struct {
+	w     io.Writer
+	on    bool
+	shown bool
+}
+
+func (l *progress) show(s string) {
+	if l.on {
+		fmt.Fprintf(l.w, "\r\x1b[K%s", s)
+		l.shown = true
+	}
+}
+
+// clear makes room for other lines.
+func (l *progress) clear() {
+	if l.shown {
+		fmt.Fprint(l.w, "\r\x1b[K")
+		l.shown = false
+	}
+}
