@@ -147,9 +147,7 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 		case outcomeRetried:
 			again = append(again, it)
 			alone = len(items) > 1
-			if !errors.Is(errs[i], errApart) { // to which nothing has happened yet
-				delay = backoff(m.ReceiveCount)
-			}
+			delay = max(delay, w.pause(errs[i], m))
 		}
 	}
 	if lost {
@@ -172,6 +170,17 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 		return
 	}
 	w.acknowledge(ctx, l)
+}
+
+// pause is how long an item that is to be tried again rests.
+func (w *Worker) pause(err error, m *queue.Message) time.Duration {
+	switch {
+	case errors.Is(err, errApart): // nothing has happened to it yet
+		return 0
+	case errors.Is(err, errUnderWay):
+		return w.cfg.VisibilityTimeout / 2
+	}
+	return backoff(m.ReceiveCount)
 }
 
 // ruling is what an error of run means for its item.

@@ -46,9 +46,16 @@ type strikes struct {
 	group, solo, failed int
 	next                int           // number for the next
 	refs                []storage.Ref // to remove when the request is done
+	latest              time.Time     // of a run that did not end, by the store's clock
 }
 
 func (s strikes) total() int { return s.group + s.solo + s.failed }
+
+// errUnderWay puts off a suspect that another worker seems to be running: a
+// second copy of its message, or one whose lease that worker has lost. Were
+// such runs taken for crashes, four deliveries at a time would condemn an
+// innocent.
+var errUnderWay = errors.New("another worker has begun to run it, less than half a lease ago")
 
 // lookUpStrikes lists the request's strikes.
 func (w *Worker) lookUpStrikes(ctx context.Context, it *item) error {
@@ -74,6 +81,10 @@ func (w *Worker) lookUpStrikes(ctx context.Context, it *item) error {
 				found.solo++
 			case companyFailed:
 				found.failed++
+				continue
+			}
+			if info.Modified.After(found.latest) {
+				found.latest = info.Modified
 			}
 		}
 		return nil
@@ -158,6 +169,11 @@ func (w *Worker) isolate(it *item) (leave func(), err error) {
 	}
 	if err := w.lookUpStrikes(it.pending, it); err != nil {
 		return nil, err
+	}
+	// The strikes of a worker that died are older: its messages came back when
+	// its lease was over, of which there was two thirds or more when it put them.
+	if time.Now().Add(w.cfg.Skew()).Sub(it.history.latest) < w.cfg.VisibilityTimeout/2 {
+		return nil, errUnderWay
 	}
 	if it.history.solo >= maxSolo {
 		return nil, &final{request.Problem{

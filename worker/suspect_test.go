@@ -265,6 +265,30 @@ func TestAStrikeThatWasCalledOffIsTakenBack(t *testing.T) {
 	})
 }
 
+func TestDeliveriesAtTheSameTimeAreNotTakenForCrashes(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		for range 5 {
+			p.start(runs(fake.Delay(5*time.Second)), with(func(c *Config) { c.MaxInFlight = 1 }))
+		}
+		info := p.upload("x", row(1))
+		for range 5 {
+			p.send(event(info), attrSuspect, "1")
+			time.Sleep(time.Second) // or nobody's strike would be there yet
+		}
+		p.settled()
+		p.wantOutput("x", 1)
+		if n := p.dead.Len(); n != 0 {
+			t.Errorf("%d dead letters of an innocent", n)
+		}
+		if n := len(p.recorder.Batches()); n != 1 {
+			t.Errorf("%d runs, want one: the others wait for it", n)
+		}
+		if left := p.strikes(); len(left) != 0 {
+			t.Errorf("strikes are left: %q", left)
+		}
+	})
+}
+
 func TestStrikesOfAWorkerThatDiedAfterItsCommitAreTakenBack(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.start()
