@@ -76,7 +76,7 @@ func (s *Stack) died(name, how, logName string) error {
 		return e // it says what matters without its tail
 	}
 	for line := range strings.Lines(string(b)) {
-		if line = strings.TrimSpace(line); line != "" && !chatter.MatchString(line) {
+		if line = strings.TrimSpace(line); line != "" && !chatter.MatchString(line) && !uneventful(line) {
 			e.Tail = append(e.Tail, line)
 		}
 	}
@@ -84,5 +84,11 @@ func (s *Stack) died(name, how, logName string) error {
 	return e
 }
 
-// chatter is what TensorFlow logs of its own well-being.
-var chatter = regexp.MustCompile(`^I\d{4} |^WARNING: All log messages before absl::InitializeLog`)
+// uneventful says that a line of zap's JSON is of the normal course of things.
+func uneventful(line string) bool {
+	var l struct{ Level string }
+	return json.Unmarshal([]byte(line), &l) == nil && (l.Level == "info" || l.Level == "debug")
+}
+
+// chatter is what TensorFlow and versitygw log of their own well-being.
+var chatter = regexp.MustCompile(`^I\d{4} |^WARNING: All log messages before absl::InitializeLog|^Bucket versioning enabled with directory`)

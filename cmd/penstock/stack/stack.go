@@ -153,7 +153,7 @@ func (s *Stack) FailedHow() error {
 
 // closeLimit is how long S3 and SQS may take to end. After it they are killed,
 // which loses nothing: what they acknowledged is on the disk.
-const closeLimit = 3 * time.Second
+const closeLimit = time.Second
 
 // Close ends the workers, which finish first what they run, then S3 and SQS,
 // and returns when all have ended. The workers are killed once hard is done,

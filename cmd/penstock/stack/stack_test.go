@@ -50,6 +50,7 @@ func playLocal(args []string) {
 	fmt.Fprintln(os.Stderr, "local started with", strings.Join(args, " "))
 	if strings.HasSuffix(value("-state"), "broken") {
 		fmt.Fprintln(os.Stderr, `{"level":"fatal","msg":"open the queue","error":"state is locked"}`)
+		fmt.Fprintln(os.Stderr, `{"level":"info","msg":"good bye"}`)
 		os.Exit(1)
 	}
 	queueURL := "http://" + value("-sqs-addr") + "/000000000000/" + value("-queues")
