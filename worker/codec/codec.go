@@ -27,6 +27,10 @@
 //   - A key may appear once in an object. A byte order mark in front is
 //     skipped. Nesting ends at 64 levels.
 //
+// JSON lines: each line is one instance, written as an element of "instances"
+// is. Blank lines are passed over. A file that begins like a predict request
+// has to be one, and nothing else.
+//
 // NumPy's .npy, for signatures with one input: any element order and byte
 // order; a type that widens to the input's without loss (uint8 to float32) is
 // widened, any other is refused. An array of one dimension less than the input

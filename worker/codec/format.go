@@ -14,10 +14,11 @@ import (
 
 // format is one kind of input.
 type format struct {
-	name       string   // as messages call it
-	mediaTypes []string // the first is the one to recommend
-	extensions []string // lower case, with the dot
-	sniff      func(body []byte) bool
+	name       string                 // as messages call it
+	mediaTypes []string               // the first is the one to recommend
+	extensions []string               // lower case, with the dot
+	sniff      func(body []byte) bool // whether body begins like it; nil when that can't be seen
+	text       bool                   // may begin like another format of text: a JSON line like JSON
 	decode     func(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error)
 }
 
@@ -28,7 +29,15 @@ var formats = []*format{
 		mediaTypes: []string{"application/json", "text/json"},
 		extensions: []string{".json"},
 		sniff:      sniffJSON,
+		text:       true,
 		decode:     decodeJSON,
+	},
+	{
+		name:       "JSON lines",
+		mediaTypes: []string{"application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/ndjson"},
+		extensions: []string{".jsonl", ".ndjson"},
+		text:       true,
+		decode:     decodeJSONLines,
 	},
 	{
 		name:       "NPY",
@@ -73,7 +82,7 @@ func formatOf(body []byte, src Source) (*format, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case f != nil && !f.sniff(body) && looks != nil:
+	case f != nil && f.denies(body, looks):
 		return nil, &Error{
 			Code:    CodeMalformed,
 			Message: fmt.Sprintf("the %s says %s, but the content begins like %s", clue, f.name, looks.name),
@@ -89,6 +98,16 @@ func formatOf(body []byte, src Source) (*format, error) {
 		Message: fmt.Sprintf("content type %q, key %q and the first bytes %.16q name no format that can be decoded: %s", src.ContentType, src.Name, body[:min(len(body), 16)], takes()),
 		Hint:    "set the object's content type to what it is",
 	}
+}
+
+// denies says whether body, which begins like the format looks (nil for none),
+// can't be of format f.
+func (f *format) denies(body []byte, looks *format) bool {
+	switch {
+	case looks == nil, f.sniff != nil && f.sniff(body):
+		return false
+	}
+	return !(f.text && looks.text)
 }
 
 // declared is the format that the content type names, else the extension, and
@@ -130,7 +149,7 @@ func mediaTypeOf(contentType string) string {
 // sniffed is the format that body begins like, or nil.
 func sniffed(body []byte) *format {
 	for _, f := range formats {
-		if f.sniff(body) {
+		if f.sniff != nil && f.sniff(body) {
 			return f
 		}
 	}

@@ -17,9 +17,10 @@ func oneOfEach(t *testing.T) map[string][]byte {
 		t.Fatal(err)
 	}
 	return map[string][]byte{
-		"JSON":  []byte(` {"instances": [[[[1], [2]], [[3], [4]]]]}`),
-		"NPY":   npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
-		"image": picture.Bytes(),
+		"JSON":       []byte(` {"instances": [[[[1], [2]], [[3], [4]]]]}`),
+		"JSON lines": []byte(`{"x": [[[1], [2]], [[3], [4]]]}`),
+		"NPY":        npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
+		"image":      picture.Bytes(),
 	}
 }
 
@@ -43,7 +44,11 @@ func TestFormatFollowsFromTypeThenNameThenContent(t *testing.T) {
 		{"application/x-www-form-urlencoded", "", "JSON"},
 		{"binary/octet-stream", "upload.bin", "NPY"},
 		{"application/octet-stream", "upload", "image"},
-		{"", "requests/0b2f.csv", "JSON"}, // no format of that extension: the content decides
+		{"application/jsonlines", "", "JSON lines"},
+		{"application/x-ndjson", "a.json", "JSON lines"},
+		{"", "a/b.jsonl", "JSON lines"},
+		{"binary/octet-stream", "a/b.ndjson", "JSON lines"},
+		{"", "requests/0b2f.xyz", "JSON"}, // no format of that extension: the content decides
 	} {
 		f, err := formatOf(bodies[c.content], Source{ContentType: c.contentType, Name: c.name})
 		if err != nil || f.name != c.content {
@@ -57,8 +62,10 @@ func TestEveryFormatDecodes(t *testing.T) {
 	m := newModel(info("x", model.Float32, -1, 2, 2, 1))
 	m.config.Image = &model.ImageSpec{}
 	m.decodeImage = func([]byte, model.ImageSpec, model.DType) (model.Tensor, error) { return want, nil }
-	for name, body := range oneOfEach(t) {
-		in, err := Decode(t.Context(), body, Source{}, m)
+	bodies := oneOfEach(t)
+	for _, f := range formats {
+		name, body := f.name, bodies[f.name]
+		in, err := Decode(t.Context(), body, Source{ContentType: f.mediaTypes[0]}, m)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

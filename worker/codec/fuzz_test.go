@@ -29,7 +29,13 @@ func allocated(f func()) uint64 {
 // long with its comma, and as much again for slices that grew.
 func checkProportion(t *testing.T, body []byte, m model.Model) (in *Input, err error) {
 	t.Helper()
-	n := allocated(func() { in, err = Decode(t.Context(), body, Source{}, m) })
+	return checkProportionAs(t, body, Source{}, m)
+}
+
+// checkProportionAs is checkProportion for a body of which src is known.
+func checkProportionAs(t *testing.T, body []byte, src Source, m model.Model) (in *Input, err error) {
+	t.Helper()
+	n := allocated(func() { in, err = Decode(t.Context(), body, src, m) })
 	if limit := uint64(64*len(body) + 64<<10); n > limit {
 		t.Errorf("%d bytes of input took %d bytes of memory", len(body), n)
 	}

@@ -15,7 +15,8 @@ const utf8BOM = "\ufeff"
 // sniffJSON says whether body begins like a JSON object.
 func sniffJSON(body []byte) bool {
 	s := scanner{b: bytes.TrimPrefix(body, []byte(utf8BOM))}
-	return s.peek() == '{'
+	// A record of 123 bytes begins with that byte, too, but a zero follows.
+	return s.peek() == '{' && (s.i+1 >= len(s.b) || s.b[s.i+1] != 0)
 }
 
 // request is a predict request on its way through the scanner. The signature
@@ -41,8 +42,8 @@ type request struct {
 
 // decodeJSON reads TensorFlow Serving's predict request.
 func decodeJSON(_ context.Context, body []byte, src Source, m model.Model) (*Input, error) {
-	if bytes.HasPrefix(body, []byte("\xff\xfe")) || bytes.HasPrefix(body, []byte("\xfe\xff")) {
-		return nil, &Error{Code: CodeMalformed, Message: "the JSON is encoded in UTF-16", Hint: "save it as UTF-8"}
+	if err := refuseUTF16(body, "JSON"); err != nil {
+		return nil, err
 	}
 	r := &request{
 		s:     scanner{b: body},
@@ -63,6 +64,15 @@ func decodeJSON(_ context.Context, body []byte, src Source, m model.Model) (*Inp
 	return r.in, r.err
 }
 
+// refuseUTF16 is an error when text of that format begins with a mark of
+// UTF-16.
+func refuseUTF16(body []byte, format string) error {
+	if bytes.HasPrefix(body, []byte("\xff\xfe")) || bytes.HasPrefix(body, []byte("\xfe\xff")) {
+		return &Error{Code: CodeMalformed, Message: fmt.Sprintf("the %s is encoded in UTF-16", format), Hint: "save it as UTF-8"}
+	}
+	return nil
+}
+
 // read reads the whole text.
 func (r *request) read() *fault {
 	s := &r.s
@@ -80,7 +90,9 @@ func (r *request) read() *fault {
 		return f
 	}
 	if s.peek(); s.i < len(s.b) {
-		return s.unexpected("the end: there is more behind the JSON object")
+		f := s.unexpected("the end: there is more behind the JSON object")
+		f.hint = "if each line is an instance of its own, upload it as " + jsonLinesType
+		return f
 	}
 	if r.key == "" {
 		return &fault{
@@ -153,7 +165,7 @@ func (r *request) try(sig *model.Signature) {
 	r.tried, r.s.i = sig, r.start
 	c := newRows(sig)
 	if len(c.columns) == 1 {
-		c.columns[0].reserve(r.s.b[r.start:])
+		c.columns[0].reserve(r.s.b[r.start:], 0)
 	}
 	read := c.instances
 	if r.key == "inputs" {

@@ -30,13 +30,14 @@ const open = -1
 
 func newColumn(info model.TensorInfo) *column { return &column{info: info, size: info.DType.Size()} }
 
-// reserve makes room for the elements that rest may hold: no more than its
-// commas or its quotes allow, so that memory stays in proportion to the text.
-func (c *column) reserve(rest []byte) {
+// reserve makes room for the elements that rest, of so many lines, may hold: no
+// more than its commas or its quotes allow, so that memory stays in proportion
+// to the text.
+func (c *column) reserve(rest []byte, lines int) {
 	if c.info.DType == model.String {
 		c.bytes = make([][]byte, 0, bytes.Count(rest, []byte{'"'})/2)
 	} else {
-		c.data = make([]byte, 0, (bytes.Count(rest, []byte{','})+1)*c.size)
+		c.data = make([]byte, 0, (bytes.Count(rest, []byte{','})+lines+1)*c.size)
 	}
 }
 
