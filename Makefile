@@ -29,6 +29,10 @@ export GOFLAGS := $(sort $(filter-out -tags=%,$(shell $(GO) env GOFLAGS 2>/dev/n
 
 STEP := bash .ci/step
 
+# The fault rig is a module of its own, for the modules that Toxiproxy needs.
+RIG      = $(GO) -C cmd/internal/faults build -o ../../../.build/faults . && .build/faults
+RIGFLAGS = $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only $(ONLY))
+
 ##@ Use
 
 .PHONY: help
@@ -68,6 +72,12 @@ race: build ## all tests under the race detector
 .PHONY: test-servers
 test-servers: ## the suites on ElasticMQ and ministack; needs Java and Maven
 	@TAGS=$(TAGS) exec bash .ci/test-servers
+
+.PHONY: faults faults-short
+faults: build ## the fault rig; SEED=N repeats a run, ONLY=a,b picks scenarios
+	@$(RIG) $(RIGFLAGS)
+faults-short: build ## its short form, of a few minutes
+	@$(RIG) -short $(RIGFLAGS)
 
 .PHONY: lint
 lint: need $(LIB) ## gofumpt, go vet, staticcheck, go fix; syntax of Python and shell
