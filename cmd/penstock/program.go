@@ -179,15 +179,21 @@ func (p *program) openStore(ctx context.Context) (storage.Store, error) {
 	return s.store, err
 }
 
+// What credentials must be allowed to do.
+const (
+	submitNeeds    = "s3:PutObject on the input location, s3:GetObject on the others, and s3:ListBucket, without which S3 denies what is not there"
+	reconcileNeeds = "s3:ListBucket and s3:GetObject on the input, output and failure locations, and sqs:SendMessage"
+)
+
 // advice is what to do about a fault of the surroundings, with its "; " in
-// front, or nothing.
-func (p *program) advice(err error) string {
+// front, or nothing. needs is what the verb's credentials must allow.
+func (p *program) advice(err error, needs string) string {
 	file, _ := p.settingsFile()
 	switch {
 	case errors.Is(err, storage.ErrForbidden) && file != nil:
 		return "; the settings are from " + file.Path + ", but AWS_ variables of the environment go before it"
 	case errors.Is(err, storage.ErrForbidden):
-		return "; these credentials need s3:PutObject on the input location, s3:GetObject on the others, and s3:ListBucket, without which S3 denies what is not there"
+		return "; these credentials need " + needs
 	case errors.Is(err, syscall.ECONNREFUSED) && file != nil:
 		return "; is local mode running? The settings are from " + file.Path
 	}

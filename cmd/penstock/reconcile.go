@@ -26,7 +26,8 @@ changes nothing. Local mode does this by itself.
 
 It holds a thousand inputs at a time. For each thousand it lists about three times.
 An input with a result costs a HEAD, in a bucket with versions two; one to enqueue
-costs a HEAD and a tenth of a send.
+costs a HEAD and a tenth of a send. The credentials must allow s3:ListBucket and
+s3:GetObject on the three locations, and sqs:SendMessage.
 
 Examples:
   penstock reconcile -dry-run             print what would be enqueued, one URI a line
@@ -99,7 +100,7 @@ func (p *program) reconcile(ctx context.Context, cmd *cli.Command) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("reconcile: %w%s", brief(err), p.advice(err))
+		return fmt.Errorf("reconcile: %w%s", brief(err), p.advice(err, reconcileNeeds))
 	case counts.Troubled > 0:
 		return &exit{code: exitTrouble}
 	}

@@ -207,10 +207,10 @@ func TestSubmitManyFilesPrintsThemInOrder(t *testing.T) {
 func TestAdviceFollowsFromTheFault(t *testing.T) {
 	t.Parallel()
 	c := setup(t, nil)
-	if got := c.advice(storage.ErrForbidden); !strings.Contains(got, "s3:ListBucket") {
+	if got := c.advice(storage.ErrForbidden, submitNeeds); !strings.Contains(got, "s3:ListBucket") {
 		t.Errorf("advice is %q", got)
 	}
-	if got := c.advice(errors.New("else")); got != "" {
+	if got := c.advice(errors.New("else"), submitNeeds); got != "" {
 		t.Errorf("advice is %q, want none", got)
 	}
 }

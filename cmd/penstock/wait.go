@@ -220,7 +220,7 @@ func (p *program) tell(r result) int {
 	if errors.Is(r.err, errInterrupted) || errors.Is(r.err, context.Canceled) {
 		return exitInterrupted
 	}
-	p.say(fmt.Errorf("%s: %w%s", r.name, brief(r.err), p.advice(r.err)))
+	p.say(fmt.Errorf("%s: %w%s", r.name, brief(r.err), p.advice(r.err, submitNeeds)))
 	if e, ok := errors.AsType[*exit](r.err); ok {
 		return e.code
 	}

@@ -103,6 +103,9 @@ func (r *Reconciler) location(ctx context.Context, prefix storage.Ref) error {
 			page = page[:0]
 		}
 	}
+	if len(page) == 0 {
+		return nil
+	}
 	return r.page(ctx, page)
 }
 
