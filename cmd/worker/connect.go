@@ -35,7 +35,7 @@ func connect(ctx context.Context, s *settings, cfg *worker.Config) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case err != nil:
-		return fmt.Errorf("look at the queue %s: %w; check queue-url, the credentials and the endpoint", s.queueURL, err)
+		return fmt.Errorf("look at the queue %s: %w; check queue-url, AWS_REGION, the credentials and, where it is not AWS's own, AWS_ENDPOINT_URL_SQS", s.queueURL, err)
 	}
 	checkQueue(attributes, cfg, deadLetters != "")
 	if deadLetters == "" && attributes.DeadLetterARN != "" {

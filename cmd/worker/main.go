@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	defer context.AfterFunc(ctx, stop)()
 
 	code := exitOK
+	understood := false // the settings, as far as each is a value of its kind
 	var s settings
 	cmd := &cli.Command{
 		Name:            "worker",
@@ -56,6 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run's own business
 		OnUsageError:   func(_ context.Context, _ *cli.Command, err error, _ bool) error { return settingsError{err} },
 		Action: func(ctx context.Context, cmd *cli.Command) error {
+			understood = true
 			if cmd.Args().Present() {
 				return settingsError{fmt.Errorf("unexpected argument %q: every setting is a flag", cmd.Args().First())}
 			}
@@ -68,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		code = exitFailed
-		if _, ok := errors.AsType[settingsError](err); ok {
+		if _, ok := errors.AsType[settingsError](err); ok || !understood {
 			code = exitSettings
 		}
 		fmt.Fprintf(stderr, "worker: %v\n", err)

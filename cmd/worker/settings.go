@@ -52,6 +52,10 @@ func (s *settings) flags() []cli.Flag {
 	duration := func(name string, value time.Duration, usage string, to *time.Duration) cli.Flag {
 		return &cli.DurationFlag{Name: name, Value: value, Usage: usage, Destination: to, Sources: cli.EnvVars(shared.Name(name))}
 	}
+	maxInFlight := &cli.IntFlag{
+		Name: "max-in-flight", Usage: "the most messages held at once; fewer than fill a batch starve the model, more hold what other workers could start",
+		DefaultText: "8 batches, at least 64", Destination: &s.maxInFlight, Sources: cli.EnvVars(shared.Name("max-in-flight")),
+	}
 	return []cli.Flag{
 		text(shared.QueueURL, "", "the SQS queue to receive from", &s.queueURL),
 		text("dead-letter-url", "", "the SQS queue for messages that a person must look at (default: the redrive target of the queue)", &s.deadLetterURL),
@@ -64,7 +68,7 @@ func (s *settings) flags() []cli.Flag {
 		number("max-batch-size", 32, "the most rows in one run of a model; larger raises throughput until the machine is busy, and latency always", &s.maxBatchSize),
 		duration("batch-timeout", 0, "how long an idle model waits for a batch to fill; 0 does not wait: batches then form while the model is busy", &s.batchTimeout),
 		number("runners", 1, "how many batches run at once; TensorFlow uses all cores within one", &s.runners),
-		number("max-in-flight", 0, "the most messages held at once; fewer than fill a batch starve the model, more hold what other workers could start (default: 8 batches, at least 64)", &s.maxInFlight),
+		maxInFlight,
 		text("memory-limit", "1GiB", "the bytes of inputs, tensors and results in memory at once, estimated; the model and TensorFlow's working memory come on top", &s.memoryLimit),
 		text("max-object-size", "", "the largest input; a larger one gets a failure object (default: an eighth of memory-limit)", &s.maxObjectSize),
 		duration("visibility-timeout", time.Minute, "the length of a lease: how long after a worker's death its messages come back; it is extended every third of it, so it need not cover the work", &s.visibilityTimeout),
@@ -90,6 +94,9 @@ func (s *settings) config() (worker.Config, error) {
 	}
 	var err error
 	errs = append(errs, shared.CheckQueueURL(s.queueURL))
+	if s.deadLetterURL != "" && shared.CheckQueueURL(s.deadLetterURL) != nil {
+		errs = append(errs, fmt.Errorf("dead-letter-url: %q is not the URL of a queue; it looks like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", s.deadLetterURL))
+	}
 	cfg.Locations, err = request.ParseLocations(s.input, s.output, s.failure, s.state)
 	errs = append(errs, err)
 	_, err = source.Parse(s.model)
@@ -105,9 +112,12 @@ func (s *settings) config() (worker.Config, error) {
 		errs = append(errs, fmt.Errorf("log-level: %q is none of debug, info, warn, error", s.level))
 	}
 	// Zero is the default to worker.Config; here it was meant.
-	for name, n := range map[string]int{"max-batch-size": s.maxBatchSize, "runners": s.runners, "max-attempts": s.maxAttempts} {
-		if n == 0 {
-			errs = append(errs, fmt.Errorf("%s is 0; it must be at least 1", name))
+	for _, f := range []struct {
+		name string
+		n    int
+	}{{"max-batch-size", s.maxBatchSize}, {"runners", s.runners}, {"max-attempts", s.maxAttempts}} {
+		if f.n == 0 {
+			errs = append(errs, fmt.Errorf("%s is 0; it must be at least 1", f.name))
 		}
 	}
 	errs = append(errs, cfg.CheckBounds())
