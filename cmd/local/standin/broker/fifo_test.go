@@ -1,15 +1,14 @@
 package broker
 
 import (
+	"maps"
 	"testing"
 	"time"
 )
 
 func fifoQueue(more map[string]string) map[string]string {
 	a := map[string]string{attrFIFO: "true"}
-	for k, v := range more {
-		a[k] = v
-	}
+	maps.Copy(a, more)
 	return a
 }
 
