@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -144,21 +145,20 @@ func (p *program) summary(o reconcileOptions, c reconcile.Counts) error {
 
 // sentence is what a person wants to know of the counts.
 func sentence(o reconcileOptions, c reconcile.Counts) string {
-	s := fmt.Sprintf("looked at %d: %d with a result, %d with a failure, %d ", c.LookedAt, c.Results, c.Failures, c.Enqueued)
+	enqueued := "enqueued"
 	if o.dryRun {
-		s += "to enqueue"
-	} else {
-		s += "enqueued"
+		enqueued = "to enqueue"
 	}
+	parts := []string{fmt.Sprintf("%d with a result", c.Results), fmt.Sprintf("%d with a failure", c.Failures), fmt.Sprintf("%d %s", c.Enqueued, enqueued)}
 	for _, rest := range []struct {
 		n    int
 		what string
 	}{{c.TooNew, fmt.Sprintf("newer than %v", o.minAge)}, {c.Ignored, "no inputs"}, {c.Troubled, "in trouble"}} {
 		if rest.n > 0 {
-			s += fmt.Sprintf(", %d %s", rest.n, rest.what)
+			parts = append(parts, fmt.Sprintf("%d %s", rest.n, rest.what))
 		}
 	}
-	return s
+	return fmt.Sprintf("looked at %d: %s", c.LookedAt, strings.Join(parts, ", "))
 }
 
 // progress is a line on a terminal that is written over and over.
