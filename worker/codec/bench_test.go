@@ -1,9 +1,11 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/penstock/penstock/worker/model"
@@ -48,6 +50,37 @@ func BenchmarkDecodeJSON(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// benchLines are the same numbers, a row a line: as JSON lists, or as CSV.
+func benchLines(contentType string) map[string][]byte {
+	bodies := benchBodies()
+	for name, body := range bodies {
+		body = bytes.TrimSuffix(bytes.TrimPrefix(body, []byte(`{"instances": [`)), []byte("]}"))
+		body = bytes.ReplaceAll(body, []byte("], ["), []byte("]\n["))
+		if contentType == "text/csv" {
+			body = []byte(strings.NewReplacer("[", "", "]", "", ", ", ",").Replace(string(body)))
+		}
+		bodies[name] = body
+	}
+	return bodies
+}
+
+func BenchmarkDecodeLines(b *testing.B) {
+	m := newModel(info("x", model.Float32, -1, 784))
+	for _, contentType := range []string{"application/jsonlines", "text/csv"} {
+		for name, body := range benchLines(contentType) {
+			b.Run(contentType+"/"+name, func(b *testing.B) {
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := Decode(b.Context(), body, Source{ContentType: contentType}, m); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -31,6 +31,17 @@
 // is. Blank lines are passed over. A file that begins like a predict request
 // has to be one, and nothing else.
 //
+// CSV (RFC 4180, with \n or \r\n): each record is a row. A first record that
+// names inputs is a header: "x" is the column of an input with one value a row,
+// "x[0]", "x[1]" and so on are those of one with several. With one input the
+// columns may also have no header, and be its values in order, or one of the
+// user's own names: for an input of numbers, a first record without any number
+// is such a header. text/csv's parameter header=present or header=absent
+// overrides that. Numbers are as strict as in JSON; nan, inf and -inf are taken
+// in any case, true, false, 1 and 0 for booleans. Fields of numbers may have
+// spaces around them, those of strings are taken as they are. Blank lines are
+// passed over, so that a lone empty string is written "".
+//
 // NumPy's .npy, for signatures with one input: any element order and byte
 // order; a type that widens to the input's without loss (uint8 to float32) is
 // widened, any other is refused. An array of one dimension less than the input

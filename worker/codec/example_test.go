@@ -37,6 +37,15 @@ func ExampleDecode() {
 	// x float32[-1] takes 3 rows: [0 0 128 63 0 0 0 64 0 0 160 64]
 }
 
+// A CSV file is read without a header, or with one.
+func ExampleDecode_csv() {
+	body := []byte("temperature\n1.0\n2.0\nfive\n")
+	_, err := codec.Decode(context.Background(), body, codec.Source{Name: "in/a.csv"}, halfPlusTwo{})
+	fmt.Println(err)
+	// Output:
+	// InvalidDType: line 4: column 1 ("temperature") is "five", but input "x" takes float32
+}
+
 // An error says what is wrong, where, and what to do.
 func ExampleError() {
 	body := []byte(`{"instances": [1.0, "2.0", 5.0]}`)

@@ -40,6 +40,13 @@ var formats = []*format{
 		decode:     decodeJSONLines,
 	},
 	{
+		name:       "CSV",
+		mediaTypes: []string{"text/csv", "application/csv"},
+		extensions: []string{".csv"},
+		text:       true,
+		decode:     decodeCSV,
+	},
+	{
 		name:       "NPY",
 		mediaTypes: []string{"application/x-npy"},
 		extensions: []string{".npy"},

@@ -19,6 +19,7 @@ func oneOfEach(t *testing.T) map[string][]byte {
 	return map[string][]byte{
 		"JSON":       []byte(` {"instances": [[[[1], [2]], [[3], [4]]]]}`),
 		"JSON lines": []byte(`{"x": [[[1], [2]], [[3], [4]]]}`),
+		"CSV":        []byte("1,2,3,4\n"),
 		"NPY":        npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
 		"image":      picture.Bytes(),
 	}
@@ -48,6 +49,9 @@ func TestFormatFollowsFromTypeThenNameThenContent(t *testing.T) {
 		{"application/x-ndjson", "a.json", "JSON lines"},
 		{"", "a/b.jsonl", "JSON lines"},
 		{"binary/octet-stream", "a/b.ndjson", "JSON lines"},
+		{"text/csv; charset=utf-8; header=absent", "", "CSV"},
+		{"application/csv", "a.json", "CSV"},
+		{"", "a/b.CSV", "CSV"},
 		{"", "requests/0b2f.xyz", "JSON"}, // no format of that extension: the content decides
 	} {
 		f, err := formatOf(bodies[c.content], Source{ContentType: c.contentType, Name: c.name})
@@ -81,7 +85,7 @@ func TestWrongFormatIsNamed(t *testing.T) {
 		code   string
 		says   []string
 	}{
-		{Source{ContentType: "text/csv"}, []byte("1,2"), CodeUnsupportedType, []string{`"text/csv"`, "application/json", "application/x-npy", "image/png", "image/jpeg"}},
+		{Source{ContentType: "text/html"}, []byte("1,2"), CodeUnsupportedType, []string{`"text/html"`, "application/json", "application/x-npy", "image/png", "image/jpeg"}},
 		{Source{ContentType: "image/webp"}, []byte("RIFF"), CodeUnsupportedType, []string{`"image/webp"`}},
 		{Source{ContentType: "application/json"}, bodies["NPY"], CodeMalformed, []string{`content type "application/json" says JSON, but the content begins like NPY`, "application/x-npy"}},
 		{Source{Name: "a.npy"}, bodies["JSON"], CodeMalformed, []string{`extension of "a.npy" says NPY, but the content begins like JSON`}},

@@ -237,3 +237,27 @@ func TestMemoryStaysInProportionToTheWorstInputs(t *testing.T) {
 		})
 	}
 }
+
+func TestMemoryStaysInProportionToTheWorstRecords(t *testing.T) {
+	const n = 200_000
+	number, word := newModel(anyShape("x", model.Float64)), newModel(anyShape("x", model.String))
+	for name, c := range map[string]struct {
+		model             *testModel
+		contentType, body string
+	}{
+		"lines of one digit":      {number, "application/jsonlines", strings.Repeat("1\n", n)},
+		"lines of empty strings":  {word, "application/jsonlines", strings.Repeat("\"\"\n", n)},
+		"blank lines":             {number, "application/jsonlines", strings.Repeat("\n", n)},
+		"lines of objects":        {both, "application/jsonlines", strings.Repeat(`{"a":1,"b":1}`+"\n", n)},
+		"CSV of one digit":        {number, "text/csv", strings.Repeat("1\n", n)},
+		"CSV of empty strings":    {word, "text/csv; header=absent", strings.Repeat(",", n)},
+		"CSV of a long header":    {number, "text/csv; header=present", strings.Repeat("a,", n)},
+		"CSV of many names":       {word, "text/csv", "x[0]" + strings.Repeat(",x[1]", n)},
+		"CSV, wide and then long": {number, "text/csv", strings.Repeat("1,", n) + "1" + strings.Repeat("\n", n)},
+		"CSV of one long field":   {word, "text/csv", `"` + strings.Repeat(`""`, n) + `"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _ = checkProportionAs(t, []byte(c.body), Source{ContentType: c.contentType}, c.model)
+		})
+	}
+}

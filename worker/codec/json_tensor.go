@@ -21,6 +21,7 @@ type column struct {
 	shape  []int64 // of one value; open for a list that hasn't ended yet
 	ranked bool    // shape has all its dimensions
 	rows   int64   // how many values were added
+	flat   int     // elements of a value; set by flatRow only
 	data   []byte
 	bytes  [][]byte
 }
@@ -123,6 +124,11 @@ func (c *column) scalar(s *scanner) *fault {
 	if c.number(&n, text) {
 		return nil
 	}
+	return c.refuse(&n, text)
+}
+
+// refuse is the fault of a number that the input's type can't hold.
+func (c *column) refuse(n *number, text []byte) *fault {
 	f := &fault{code: CodeInvalidDType}
 	switch text := short(text); {
 	case c.info.DType == model.Float32 || c.info.DType == model.Float64:
