@@ -252,8 +252,9 @@ func (w *Worker) isOurs(ctx context.Context, it *item, strike storage.Ref) (bool
 }
 
 // forgive takes back the strike of the run that has ended, and the earlier
-// ones too when the request is done. It is done as well as can be: a strike
-// that stays costs an innocent at most a run apart.
+// ones too when the request is done. An outage is waited out while the lease
+// is kept, or the strike would stay and tell against the request; after that
+// it is done as well as can be.
 func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 	var refs []storage.Ref
 	if it.strike != (storage.Ref{}) {
@@ -268,15 +269,17 @@ func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 		}
 		refs = append(refs, it.history.refs...)
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
-	defer cancel()
+	var last context.Context // for what is left when the lease is over: one limit for all
 	for _, ref := range refs {
-		err := w.cfg.Store.Delete(ctx, ref, storage.DeleteOptions{})
-		for tries := range 4 { // an outage must not tell against the request
-			if err == nil || errors.Is(err, fs.ErrNotExist) || !sleep(ctx, jitter(200*time.Millisecond<<tries)) {
-				break
+		remove := func(ctx context.Context) error { return w.cfg.Store.Delete(ctx, ref, storage.DeleteOptions{}) }
+		err := w.store.try(it.lease.ctx, w.cfg.callLimit(), verbDelete, ref, remove)
+		if it.lease.ctx.Err() != nil {
+			if last == nil {
+				var cancel context.CancelFunc
+				last, cancel = context.WithTimeout(ctx, w.cfg.callLimit())
+				defer cancel()
 			}
-			err = w.cfg.Store.Delete(ctx, ref, storage.DeleteOptions{})
+			err = w.store.try(last, w.cfg.callLimit(), verbDelete, ref, remove)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			w.log.Warn("delete strike", it.log(), zap.Stringer("strike", ref), zap.Error(err))

@@ -289,6 +289,22 @@ func TestDeliveriesAtTheSameTimeAreNotTakenForCrashes(t *testing.T) {
 	})
 }
 
+func TestAStrikeIsTakenBackWhenAnOutageAfterTheCommitIsOver(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		w.store.onCall(always(on("delete", ".penstock/strikes/"), cutOff))
+		info := p.upload("x", row(1))
+		p.send(event(info), attrSuspect, "1")
+		time.Sleep(2 * time.Minute)
+		p.wantOutput("x", 1)
+		w.store.onCall(nil)
+		p.settled()
+		if left := p.strikes(); len(left) != 0 {
+			t.Errorf("strikes are left: %q", left)
+		}
+	})
+}
+
 func TestStrikesOfAWorkerThatDiedAfterItsCommitAreTakenBack(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.start()
