@@ -47,6 +47,10 @@
 // widened, any other is refused. An array of one dimension less than the input
 // is one row.
 //
+// NumPy's .npz, stored or deflated: arrays named after the inputs, each as
+// .npy; others are passed over. The only array of a file is the only input's,
+// whatever its name.
+//
 // PNG and JPEG, for models whose penstock.json has an "image" section.
 //
 // # Results
@@ -68,6 +72,7 @@ type Source struct {
 	Name        string // the object's key: its extension is the second clue
 	Signature   string // the signature that the request asks for; empty leaves it to the body, else "serving_default", else the only one
 	MaxPixels   int64  // an image with more is refused before it is decoded; 0 means DefaultMaxPixels
+	MaxBytes    int64  // what is compressed and becomes more bytes is refused; 0 means DefaultMaxBytes
 }
 
 // DefaultMaxPixels bounds width times height of an image: 50 megapixels, which
@@ -100,7 +105,7 @@ const (
 	CodeInvalidShape     = "InvalidShape"         // well-formed, but of another shape than the model takes; ragged
 	CodeInvalidDType     = "InvalidDType"         // an element of another type than the model takes
 	CodeEmpty            = "EmptyInput"           // no bytes, or no instances
-	CodeTooLarge         = "InputTooLarge"        // an image bomb, or more elements than the limit
+	CodeTooLarge         = "InputTooLarge"        // more pixels or decompressed bytes than the limit
 	CodeUnknownSignature = "UnknownSignature"     // the model has no such signature
 	CodeNotAcceptable    = "NotAcceptable"        // no encoder for what Accept asks for
 	CodeBadOutput        = "InvalidModelOutput"   // the model's outputs can't be written in the asked format

@@ -54,6 +54,13 @@ var formats = []*format{
 		decode:     decodeNPY,
 	},
 	{
+		name:       "NPZ",
+		mediaTypes: []string{"application/x-npz"},
+		extensions: []string{".npz"},
+		sniff:      func(b []byte) bool { return bytes.HasPrefix(b, []byte(zipMagic)) },
+		decode:     decodeNPZ,
+	},
+	{
 		name:       "image",
 		mediaTypes: []string{"image/png", "image/jpeg", "image/jpg"},
 		extensions: []string{".png", ".jpg", ".jpeg"},

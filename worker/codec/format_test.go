@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"archive/zip"
 	"bytes"
 	"image"
 	"image/png"
@@ -21,6 +22,7 @@ func oneOfEach(t *testing.T) map[string][]byte {
 		"JSON lines": []byte(`{"x": [[[1], [2]], [[3], [4]]]}`),
 		"CSV":        []byte("1,2,3,4\n"),
 		"NPY":        npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
+		"NPZ":        npz(t, zip.Deflate, "x.npy", string(npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)))),
 		"image":      picture.Bytes(),
 	}
 }
@@ -52,6 +54,9 @@ func TestFormatFollowsFromTypeThenNameThenContent(t *testing.T) {
 		{"text/csv; charset=utf-8; header=absent", "", "CSV"},
 		{"application/csv", "a.json", "CSV"},
 		{"", "a/b.CSV", "CSV"},
+		{"application/x-npz", "a.npy", "NPZ"},
+		{"", "a/b.npz", "NPZ"},
+		{"", "", "NPZ"},
 		{"", "requests/0b2f.xyz", "JSON"}, // no format of that extension: the content decides
 	} {
 		f, err := formatOf(bodies[c.content], Source{ContentType: c.contentType, Name: c.name})

@@ -35,11 +35,16 @@ func decodeNPY(_ context.Context, body []byte, src Source, m model.Model) (*Inpu
 	if err != nil {
 		return nil, err
 	}
-	// An array of a row's shape can't be meant otherwise than as one row.
+	return newInput(sig, []model.Tensor{asRow(t, info, sig)}, false)
+}
+
+// asRow makes one row of an array of a row's shape: it can't be meant
+// otherwise.
+func asRow(t model.Tensor, info model.TensorInfo, sig *model.Signature) model.Tensor {
 	if _, batched := sig.Batch(); batched && !info.UnknownRank && len(t.Shape) == len(info.Shape)-1 {
 		t.Shape = append([]int64{1}, t.Shape...)
 	}
-	return newInput(sig, []model.Tensor{t}, false)
+	return t
 }
 
 // brokenNPY is the error of a file that is no .npy.

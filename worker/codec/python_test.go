@@ -28,6 +28,9 @@ func TestFilesThatPythonWroteAreRead(t *testing.T) {
 		"features.csv": {"x"},
 		"savetxt.csv":  {"x"},
 		"text.csv":     {"s"},
+		"stored.npz":   {"n", "s", "x"},
+		"deflated.npz": {"n", "s", "x"},
+		"unnamed.npz":  {"x"},
 	}
 	for file, names := range files {
 		t.Run(file, func(t *testing.T) {
