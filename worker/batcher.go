@@ -88,8 +88,20 @@ type entry struct {
 	taken  bool          // by a runner: guarded by batcher.mu
 	begun  chan struct{} // closed when its first run begins
 	alone  bool          // in its first run; to be read once that has begun
+	left   bool          // nobody waits for its result any more: guarded by batcher.mu
+	run    *awaited      // the run that it is in: guarded by batcher.mu
 	result chan done
 }
+
+// awaited is a run, as seen by those who wait for it.
+type awaited struct {
+	by       int           // guarded by batcher.mu
+	deserted chan struct{} // closed when nobody waits any more
+}
+
+// grace is how long a run goes on that nobody waits for any more. It can't be
+// stopped and keeps its runner from the others, so past it the process ends.
+const grace = time.Minute
 
 func newBatcher(runners, maxRows int, timeout, limit time.Duration) *batcher {
 	return &batcher{
@@ -208,10 +220,41 @@ func (b *batcher) one(pending, held context.Context, w work) (done, error) {
 	case d := <-e.result:
 		return d, nil
 	case <-held.Done():
+		b.leave(e)
 		return done{}, context.Cause(held)
 	case <-t.C:
+		b.leave(e)
 		return done{err: fmt.Errorf("%w of %v", errOverrun, w.limit), alone: e.alone, wait: time.Since(e.since) - w.limit, predict: w.limit}, nil
 	}
+}
+
+// leave says that nobody waits for e's result any more.
+func (b *batcher) leave(e *entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.left = true
+	if r := e.run; r != nil {
+		if r.by--; r.by == 0 {
+			close(r.deserted)
+		}
+	}
+}
+
+// await notes that the entries are in a run now. It errs when nobody waits for
+// any of them, or when nothing is to start any more.
+func (b *batcher) await(batch []*entry) (*awaited, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := &awaited{deserted: make(chan struct{})}
+	for _, e := range batch {
+		if e.run = r; !e.left {
+			r.by++
+		}
+	}
+	if b.stopped || r.by == 0 {
+		return nil, errDraining
+	}
+	return r, nil
 }
 
 func (b *batcher) enqueue(pending context.Context, e *entry) error {
@@ -361,7 +404,7 @@ func (b *batcher) runBatch(q *bucket, batch []*entry) {
 		parts[i] = e.tensors
 		rows += e.rows
 	}
-	outputs, err := b.bounded(q.key, parts)
+	outputs, err := b.bounded(q.key, batch, parts)
 	predict := time.Since(began)
 	if err == nil {
 		for i, e := range batch {
@@ -382,12 +425,10 @@ func (b *batcher) runBatch(q *bucket, batch []*entry) {
 }
 
 // bounded runs the model and watches the clock.
-func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor) ([][]model.Tensor, error) {
-	b.mu.Lock()
-	stopped := b.stopped
-	b.mu.Unlock()
-	if stopped {
-		return nil, errDraining
+func (b *batcher) bounded(key bucketKey, batch []*entry, parts [][]model.Tensor) ([][]model.Tensor, error) {
+	r, err := b.await(batch)
+	if err != nil {
+		return nil, err
 	}
 	type result struct {
 		outputs [][]model.Tensor
@@ -412,17 +453,24 @@ func (b *batcher) bounded(key bucketKey, parts [][]model.Tensor) ([][]model.Tens
 		}
 		c <- result{outputs, err}
 	}()
+	began := time.Now()
 	t := time.NewTimer(b.limit)
 	defer t.Stop()
-	select {
-	case r := <-c:
-		return r.outputs, r.err
-	case <-t.C:
-		b.mu.Lock()
-		b.stopped = true
-		b.mu.Unlock()
-		b.hung()
-		return nil, fmt.Errorf("%w of %v", errOverrun, b.limit)
+	deserted := r.deserted
+	for {
+		select {
+		case r := <-c:
+			return r.outputs, r.err
+		case <-deserted:
+			deserted = nil
+			t.Reset(min(grace, b.limit-time.Since(began)))
+		case <-t.C:
+			b.mu.Lock()
+			b.stopped = true
+			b.mu.Unlock()
+			b.hung()
+			return nil, fmt.Errorf("%w of %v", errOverrun, b.limit)
+		}
 	}
 }
 

@@ -222,3 +222,26 @@ func TestAnInputThatIsGoneAfterItsResultIsADuplicate(t *testing.T) {
 		})
 	}
 }
+
+// A corrected upload succeeds, and the process dies before it has removed the
+// failure of the one before.
+func TestACrashBetweenTheOutputAndTheOldFailuresRemovalLeavesOneObject(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		p.submit("x", "no json")
+		p.settled()
+		p.wantFailure("x", "MalformedInput")
+		w.store.onCall(func(_ context.Context, verb string, ref storage.Ref, call func() error) error {
+			err := call()
+			if verb == "put" && strings.HasPrefix(ref.Key, "out/") {
+				w.kill()
+			}
+			return err
+		})
+		p.submit("x", row(1))
+		p.eventually("the output is there", func() bool { return len(p.list("out/")) == 1 })
+		p.start()
+		p.settled()
+		p.wantOutput("x", 1)
+	})
+}

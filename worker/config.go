@@ -23,9 +23,9 @@ type Config struct {
 	// Requests sends to that same queue: an item of a message with several
 	// that has to run again is sent alone.
 	Requests queue.Sender
-	// DeadLetters is where messages go that a person must look at. Nil keeps
-	// them in the queue, released with backoff, until the queue's own redrive
-	// policy takes them.
+	// DeadLetters is where messages go that a person must look at. Without it
+	// unreadable messages stay in the queue, released with backoff, until the
+	// queue's own redrive policy takes them; others have their failure object.
 	DeadLetters queue.Sender
 	// Store holds inputs, results and state.
 	Store storage.Store

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,11 +29,14 @@ func (w *Worker) resend(ctx context.Context, m *queue.Message, items []*item, de
 			DedupID: fmt.Sprintf("%s-%d-%s", m.ID, m.ReceiveCount, it.identity[:16]),
 		})
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
-	defer cancel()
-	if err := errors.Join(w.cfg.Requests.Send(ctx, out...)...); err != nil {
-		w.log.Warn("send items alone", zap.String(keyMessage, m.ID), zap.Error(err))
-		return false
+	for chunk := range slices.Chunk(out, queue.MaxBatch) { // each call has its own limit: a large pack takes many
+		callCtx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
+		err := errors.Join(w.cfg.Requests.Send(callCtx, chunk...)...)
+		cancel()
+		if err != nil {
+			w.log.Warn("send items alone", zap.String(keyMessage, m.ID), zap.Error(err))
+			return false
+		}
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"testing"
@@ -20,6 +21,7 @@ func TestAnOutageOfTheStoreFailsNothingAndStopsReceiving(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, p *plant) {
 				w := p.start()
+				p.eventually("the worker is ready", func() bool { return w.Ready() == nil })
 				p.submitMany(5)
 				w.store.onCall(always(match, cutOff))
 				p.eventually("the worker says that it is not ready", func() bool { return w.Ready() != nil && p.count(qmem.InFlight) == 5 })
@@ -177,4 +179,27 @@ func TestAnOutageLongerThanThePatienceHandsBackWithoutHarm(t *testing.T) {
 			t.Errorf("the outage left %q, %d dead letters and %q", p.list("failed/"), p.dead.Len(), p.strikes())
 		}
 	})
+}
+
+func TestNotReadyBeforeTheStoreAnswers(t *testing.T) {
+	for name, err := range map[string]error{"cut off": errCut, "no bucket": fs.ErrNotExist, "denied": storage.ErrForbidden} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				p.submitMany(3)
+				w := p.start(func(q *process, _ *Config) {
+					q.store.onCall(always(on("list", ""), answer(err)))
+				})
+				time.Sleep(time.Minute)
+				if got := w.Ready(); !errors.Is(got, err) {
+					t.Errorf("Ready says %v, want %v", got, err)
+				}
+				if got := p.count(qmem.InFlight); got != 0 {
+					t.Errorf("%d messages are held", got)
+				}
+				w.store.onCall(nil)
+				p.settled()
+				p.wantOutputs(3)
+			})
+		})
+	}
 }

@@ -95,6 +95,29 @@ func TestARequestsOwnLimitEndsNeitherItsNeighboursNorTheProcess(t *testing.T) {
 	})
 }
 
+func TestARunThatNobodyWaitsForEndsTheProcessSoon(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start(hangs(3), with(func(c *Config) { c.RunTimeout = time.Hour }))
+		r := request.Request{ID: "hasty", Input: p.upload("hasty", row(3)).Ref, Timeout: time.Second}
+		p.api(r)
+		p.eventually("its failure is there", func() bool { return len(p.list("failed/")) == 1 })
+		p.submitMany(2) // they wait behind it
+		began := time.Now()
+		if err := w.wait(); !errors.Is(err, ErrModelHung) {
+			t.Errorf("Run returned %v, want ErrModelHung", err)
+		}
+		if took := time.Since(began); took > 2*grace {
+			t.Errorf("the runner was kept from others for %v", took)
+		}
+		p.start()
+		p.settled()
+		p.wantOutputs(2)
+		if got := p.failureOf(r); got != request.CodeTimeout {
+			t.Errorf("the failure's code is %s", got)
+		}
+	})
+}
+
 func TestAHangDuringADrainIsTold(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.submit("x", row(3))

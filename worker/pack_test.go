@@ -2,12 +2,15 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/worker/model"
 	"github.com/penstock/penstock/worker/model/fake"
 )
@@ -171,5 +174,36 @@ func TestAnInputThatIsTwiceInAPackRunsOnce(t *testing.T) {
 			t.Errorf("%d runs, want 1", n)
 		}
 		w.wantOutcomes(map[outcome]int{outcomeSucceeded: 1, outcomeDuplicate: 2})
+	})
+}
+
+// However long the splitting of a pack takes, it ends.
+func TestALargePackIsSplitThoughItTakesManyCalls(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.send(event(slices.Repeat([]storage.Info{p.upload("x", row(1))}, 3000)...))
+		if m, err := p.queue.Receive(t.Context(), 1, time.Second, 0); err != nil || len(m) != 1 {
+			t.Fatal(m, err)
+		}
+		sent := 0
+		w := p.start()
+		w.queue.set(func(q *queueShim) {
+			q.send = func(ctx context.Context, messages []queue.Outgoing, _ func() []error) []error {
+				errs := make([]error, len(messages))
+				for i := range messages {
+					if i%queue.MaxBatch == 0 && !sleep(ctx, 100*time.Millisecond) {
+						for j := i; j < len(messages); j++ {
+							errs[j] = errors.New("the call's time is over")
+						}
+						return errs
+					}
+					sent++
+				}
+				return errs
+			}
+		})
+		p.settled()
+		if sent != 3000 {
+			t.Errorf("%d messages were sent, want 3000", sent)
+		}
 	})
 }

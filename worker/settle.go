@@ -169,6 +169,10 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 		w.release(ctx, l, backoff(m.ReceiveCount))
 		return
 	}
+	if len(items) == 0 && undecodable == nil { // a test event, a deletion, a folder marker
+		w.metrics.outcomes.WithLabelValues(string(outcomeIgnored)).Inc()
+		w.log.Info("done", zap.String(keyOutcome, string(outcomeIgnored)), zap.String(keyMessage, m.ID))
+	}
 	w.acknowledge(ctx, l)
 }
 

@@ -119,7 +119,7 @@ func (w *Worker) board(it *item) (land func(), err error) {
 	}
 	late := it.request.ETag != "" && it.request.ETag != it.input.ETag // an event of an older version
 	if it.suspect || waited || late {
-		v, found, err := w.terminals.finished(it.pending, it.claim(nil))
+		v, found, err := w.terminals.finished(it.pending, it.claim(w.fence(it)))
 		switch {
 		case err != nil:
 		case v == duplicate && found.Metadata[metaBuried] != "":

@@ -108,6 +108,7 @@ func TestAFirstDeliveryPaysForNoSuspicion(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		var calls []string
 		w := p.start()
+		p.eventually("the worker is ready", func() bool { return w.Ready() == nil })
 		w.store.onCall(func(_ context.Context, verb string, r ref, call func() error) error {
 			calls = append(calls, verb)
 			return call()

@@ -65,6 +65,11 @@ func (t *terminals) putOutput(ctx context.Context, c claim, d document) (verdict
 	if err != nil || v == superseded || v == taken {
 		return v, err
 	}
+	return t.overrule(ctx, c, info, v)
+}
+
+// overrule removes the failure that the output at info leaves no room for.
+func (t *terminals) overrule(ctx context.Context, c claim, info storage.Info, v verdict) (verdict, error) {
 	rival, other, err := t.look(ctx, c, t.locations.FailureOf(c.request))
 	if err != nil {
 		return v, err
@@ -94,6 +99,11 @@ func (t *terminals) putFailure(ctx context.Context, c claim, d document) (verdic
 	if err != nil || v == superseded {
 		return v, err
 	}
+	return t.stand(ctx, c, info, v)
+}
+
+// stand removes the failure at info again if there is an output by now.
+func (t *terminals) stand(ctx context.Context, c claim, info storage.Info, v verdict) (verdict, error) {
 	switch after, err := t.yield(ctx, c); {
 	case err != nil:
 		return v, err
@@ -240,15 +250,21 @@ func (t *terminals) remove(ctx context.Context, c claim, seen storage.Info) erro
 }
 
 // finished says whether the request already has its terminal object, and which
-// it is; committed means that it has none.
+// it is; committed means that it has none. Its writer can have died before it
+// looked at the other key, so that is done here.
 func (t *terminals) finished(ctx context.Context, c claim) (verdict, storage.Info, error) {
-	for _, ref := range []storage.Ref{t.locations.OutputOf(c.request), t.locations.FailureOf(c.request)} {
+	output, failure := t.locations.OutputOf(c.request), t.locations.FailureOf(c.request)
+	for _, ref := range []storage.Ref{output, failure} {
 		rival, there, err := t.look(ctx, c, ref)
 		switch {
 		case err != nil:
 			return committed, there, err
-		case rival == same && !(c.redriven && ref == t.locations.FailureOf(c.request)):
-			return duplicate, there, nil
+		case rival == same && ref == output:
+			v, err := t.overrule(ctx, c, there, duplicate)
+			return v, there, err
+		case rival == same && !c.redriven:
+			v, err := t.stand(ctx, c, there, duplicate)
+			return v, there, err
 		case rival == newer:
 			return superseded, there, nil
 		}

@@ -58,7 +58,7 @@ func decode(body []byte, wraps int) ([]Request, error) {
 		return nil, nil
 	case p.DetailType != "":
 		return decodeEventBridge(body)
-	case p.Message != nil && (p.Type == "Notification" || p.TopicArn != ""):
+	case p.Message != nil && (p.Type == "Notification" || p.Type == "" && p.TopicArn != ""):
 		return decode([]byte(*p.Message), wraps+1)
 	case p.Type != "":
 		return nil, fmt.Errorf("the message is of SNS's type %q, not a Notification; subscribe the queue to the topic by its ARN, which needs no confirmation", p.Type)

@@ -33,6 +33,7 @@ var gaps = map[string]string{
 	"a key with 1,024 bytes without a slash":           "a file's name has at most 255 bytes",
 	"a key may be the folder of another":               keysAreDirs,
 	"of a replacement and a deletion exactly one wins": "versitygw looks and deletes in two steps",
+	"a reader never sees a part of a write":            "versitygw reads an object's attributes and its bytes in two steps: beside an overwrite they can be of two versions",
 	"an upload takes ranges of other objects":          "versitygw keeps the checksum of the whole object for its range, so the result can't be read with checks",
 }
 
