@@ -99,7 +99,8 @@ type Attributes struct {
 	Delayed           int    // ApproximateNumberOfMessagesDelayed
 }
 
-// Inspector describes one queue. Attributes may be called concurrently.
+// Inspector describes one queue. Attributes may be called concurrently. A
+// queue that is not there is [io/fs.ErrNotExist].
 type Inspector interface {
 	Attributes(ctx context.Context) (Attributes, error)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,6 +35,8 @@ func connect(ctx context.Context, s *settings, cfg *worker.Config) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return settingsError{fmt.Errorf("queue-url: there is no queue %s: %w", s.queueURL, err)}
 	case err != nil:
 		return fmt.Errorf("look at the queue %s: %w; check queue-url, AWS_REGION, the credentials and, where it is not AWS's own, AWS_ENDPOINT_URL_SQS", s.queueURL, err)
 	}

@@ -21,7 +21,9 @@ package sqs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -79,13 +81,17 @@ func (q *Queue) Receive(ctx context.Context, limit int, visibility, wait time.Du
 	return messages, nil
 }
 
-// Attributes implements queue.Inspector. SQS's counts are approximate and may
+// Attributes implements queue.Inspector. A queue that is not there is
+// fs.ErrNotExist. SQS's counts are approximate and may
 // be a minute late.
 func (q *Queue) Attributes(ctx context.Context) (queue.Attributes, error) {
 	out, err := q.client.GetQueueAttributes(ctx, &awssqs.GetQueueAttributesInput{
 		QueueUrl:       &q.url,
 		AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
 	})
+	if _, ok := errors.AsType[*types.QueueDoesNotExist](err); ok {
+		return queue.Attributes{}, fmt.Errorf("attributes of %s: %w: %w", q.url, fs.ErrNotExist, err)
+	}
 	if err != nil {
 		return queue.Attributes{}, fmt.Errorf("attributes of %s: %w", q.url, err)
 	}

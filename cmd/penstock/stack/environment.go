@@ -52,10 +52,14 @@ const workerLease = "12s"
 
 // workerSettings are what a worker gets beside Settings.
 func (s *Stack) workerSettings(addr string) map[string]string {
-	const lease = "PENSTOCK_VISIBILITY_TIMEOUT"
 	set := map[string]string{"PENSTOCK_MODEL": s.config.Model, "PENSTOCK_ADDR": addr}
-	if !slices.ContainsFunc(s.config.Environ, func(v string) bool { return strings.HasPrefix(v, lease+"=") }) {
-		set[lease] = workerLease
+	for name, value := range map[string]string{
+		"PENSTOCK_VISIBILITY_TIMEOUT": workerLease,
+		"TF_CPP_MIN_LOG_LEVEL":        "2", // errors only; the worker would start itself again to set it
+	} {
+		if !slices.ContainsFunc(s.config.Environ, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
+			set[name] = value
+		}
 	}
 	return set
 }
