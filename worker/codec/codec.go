@@ -51,6 +51,14 @@
 // .npy; others are passed over. The only array of a file is the only input's,
 // whatever its name.
 //
+// TFRecord, each record a row and its checksums checked. A record is a
+// tf.Example whose features are called after the inputs: an int64_list for
+// integers and booleans (0 and 1), a float_list for floats, a bytes_list for
+// strings; a single byte string for a uint8 input is its elements. Their values
+// are in row-major order. Other features are passed over. If the model takes
+// one string a row and the first record has no feature called after that input,
+// the model parses its records itself, and each is an element as it is.
+//
 // PNG and JPEG, for models whose penstock.json has an "image" section.
 //
 // # Results

@@ -61,6 +61,13 @@ var formats = []*format{
 		decode:     decodeNPZ,
 	},
 	{
+		name:       "TFRecord",
+		mediaTypes: []string{"application/x-tfrecord"},
+		extensions: []string{".tfrecord", ".tfrecords"},
+		sniff:      sniffTFRecord,
+		decode:     decodeTFRecord,
+	},
+	{
 		name:       "image",
 		mediaTypes: []string{"image/png", "image/jpeg", "image/jpg"},
 		extensions: []string{".png", ".jpg", ".jpeg"},

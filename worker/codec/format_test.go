@@ -23,6 +23,7 @@ func oneOfEach(t *testing.T) map[string][]byte {
 		"CSV":        []byte("1,2,3,4\n"),
 		"NPY":        npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
 		"NPZ":        npz(t, zip.Deflate, "x.npy", string(npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)))),
+		"TFRecord":   tfrecord(example("x", floatFeature(1, 2, 3, 4))),
 		"image":      picture.Bytes(),
 	}
 }
@@ -57,6 +58,9 @@ func TestFormatFollowsFromTypeThenNameThenContent(t *testing.T) {
 		{"application/x-npz", "a.npy", "NPZ"},
 		{"", "a/b.npz", "NPZ"},
 		{"", "", "NPZ"},
+		{"application/x-tfrecord", "a.npy", "TFRecord"},
+		{"", "a/b.tfrecord", "TFRecord"},
+		{"", "train.tfrecord-00000-of-00010", "TFRecord"},
 		{"", "requests/0b2f.xyz", "JSON"}, // no format of that extension: the content decides
 	} {
 		f, err := formatOf(bodies[c.content], Source{ContentType: c.contentType, Name: c.name})

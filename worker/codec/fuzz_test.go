@@ -254,6 +254,9 @@ func TestMemoryStaysInProportionToTheWorstRecords(t *testing.T) {
 		"CSV of a long header":    {number, "text/csv; header=present", strings.Repeat("a,", n)},
 		"CSV of many names":       {word, "text/csv", "x[0]" + strings.Repeat(",x[1]", n)},
 		"CSV, wide and then long": {number, "text/csv", strings.Repeat("1,", n) + "1" + strings.Repeat("\n", n)},
+		"empty records":           {word, "application/x-tfrecord", string(bytes.Repeat(tfrecord(""), n))},
+		"empty byte strings":      {word, "application/x-tfrecord", string(tfrecord(example("x", proto(1, strings.Repeat("\x0a\x00", n)))))},
+		"small integers":          {newModel(anyShape("x", model.Int64)), "application/x-tfrecord", string(tfrecord(example("x", proto(3, proto(1, strings.Repeat("\x01", n))))))},
 		"CSV of one long field":   {word, "text/csv", `"` + strings.Repeat(`""`, n) + `"`},
 	} {
 		t.Run(name, func(t *testing.T) {
