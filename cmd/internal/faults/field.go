@@ -66,8 +66,16 @@ func (f *field) run(ctx context.Context, steps []step) error {
 	share := (len(f.feeder.left) + len(steps)) / (len(steps) + 1)
 	start := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
+	before := make(chan struct{})
+	close(before)
 	for _, s := range steps {
+		previous, over := before, make(chan struct{})
+		before = over
 		g.Go(func() error {
+			defer close(over)
+			if s.after {
+				<-previous
+			}
 			if err := f.step(ctx, start, s, share); err != nil {
 				return fmt.Errorf("%s: %w", s.what, err)
 			}

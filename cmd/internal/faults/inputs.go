@@ -25,7 +25,7 @@ type kind string
 
 const (
 	rows    kind = "rows"    // small, of one to four rows
-	large   kind = "large"   // some hundred rows, more than one batch takes, in 100 KB
+	large   kind = "large"   // 20 rows or more, which no batch takes, in 100 KB
 	digit   kind = "digit"   // a PNG for the other model
 	slow    kind = "slow"    // takes the model two seconds
 	refused kind = "refused" // the model fails on it, softly
@@ -151,7 +151,7 @@ func (m *maker) one(i int, k kind) *input {
 	in.chooses("faulty")
 	n := 1 + m.dice.IntN(4)
 	if k == large {
-		n = 200 + m.dice.IntN(200)
+		n = 20 + m.dice.IntN(40)
 	}
 	in.rows = make([][2]float32, n)
 	for j := range in.rows {

@@ -43,6 +43,7 @@ type step struct {
 	at    time.Duration // from the schedule's start
 	lasts time.Duration
 	act   act
+	after bool // it also waits for the end of the one before, should that be late
 }
 
 // act makes a fault begin. undo ends it and says how often it has struck.
@@ -72,11 +73,14 @@ func (p *plan) anyone() int { return p.dice.IntN(p.workers) }
 func (p *plan) then(what string, lasts time.Duration, a act) {
 	at := p.clock + p.between(2*time.Second, 4*time.Second)
 	p.add(what, at, lasts, a)
+	p.steps[len(p.steps)-1].after = true
 }
 
 // add adds a step at a time of its own; it may overlap others.
 func (p *plan) add(what string, at, lasts time.Duration, a act) {
-	p.steps = append(p.steps, step{what, p.between(50*time.Millisecond, 400*time.Millisecond), at, lasts, a})
+	p.steps = append(p.steps, step{
+		what: what, lead: p.between(50*time.Millisecond, 400*time.Millisecond), at: at, lasts: lasts, act: a,
+	})
 	p.clock = max(p.clock, at+lasts)
 }
 

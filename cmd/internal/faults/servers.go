@@ -133,14 +133,14 @@ func (s *servers) inject(ctx context.Context, queue string, list []queueFault) (
 		if err := s.control(ctx, http.MethodGet, nil, &left); err != nil {
 			return 0, err
 		}
-		// All faults can only be forgotten together: those of other scenarios
-		// are put back.
+		// All faults can only be forgotten together: those of other
+		// steps are put back.
 		others := slices.DeleteFunc(left, func(f queueFault) bool {
-			if f.Queue != queue {
-				return false
+			mine := f.Queue == queue && slices.ContainsFunc(list, func(o queueFault) bool { return o.Action == f.Action })
+			if mine {
+				struck -= f.Count
 			}
-			struck -= f.Count
-			return true
+			return mine
 		})
 		return struck, errors.Join(s.control(ctx, http.MethodDelete, nil, nil), s.control(ctx, http.MethodPost, others, nil))
 	}, nil

@@ -34,7 +34,7 @@ func (t *trial) passed() bool { return t.err == nil && t.found.none() }
 // soon back; batches are small, so that there is work to be interrupted.
 var flags = []string{
 	"-visibility-timeout", "6s", "-max-batch-size", "4", "-max-in-flight", "64", "-memory-limit", "256MiB",
-	"-drain-timeout", "5s", "-run-timeout", "10s", "-addr", "127.0.0.1:0", "-log-level", "info",
+	"-drain-timeout", "5s", "-run-timeout", "1m", "-addr", "127.0.0.1:0", "-log-level", "info",
 }
 
 // dice gives the random numbers for one purpose in one scenario, so that a
