@@ -61,6 +61,17 @@
 //
 // PNG and JPEG, for models whose penstock.json has an "image" section.
 //
+// Text, in UTF-8, is one string of a model that takes strings, one a row. For
+// such a model any content that has no decoder, and images too, is one string
+// as it is. text/plain is the weakest of content types: where the extension is
+// another format's, it counts.
+//
+// The bytes of a tensor, row-major and little-endian, for signatures with one
+// input and only when the content type is application/x-tensor-bytes: nothing
+// in them could tell. Its parameter shape=2x28x28 says the shape where the
+// signature leaves more than the number of rows open, and dtype=float32, which
+// may be left out, guards against another one.
+//
 // # Results
 //
 // TensorFlow Serving's JSON, or .npy where Accept asks for it. A string that
@@ -70,6 +81,7 @@ package codec
 
 import (
 	"context"
+	"errors"
 
 	"github.com/penstock/penstock/worker/model"
 )
@@ -126,6 +138,11 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 // input's fault; a *model.Error comes from decoding an image.
 func Decode(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
 	f, err := formatOf(body, src)
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeUnsupportedType {
+		if in, ok := decodeOpaque(body, src, m); ok {
+			return in, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

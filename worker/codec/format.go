@@ -19,6 +19,7 @@ type format struct {
 	extensions []string               // lower case, with the dot
 	sniff      func(body []byte) bool // whether body begins like it; nil when that can't be seen
 	text       bool                   // may begin like another format of text: a JSON line like JSON
+	opaque     bool                   // may begin like anything
 	decode     func(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error)
 }
 
@@ -74,6 +75,19 @@ var formats = []*format{
 		sniff:      func(b []byte) bool { return imageKind(b) != "" },
 		decode:     decodeImage,
 	},
+	{
+		name:       "text",
+		mediaTypes: []string{plainText},
+		extensions: []string{".txt"},
+		text:       true,
+		decode:     decodeText,
+	},
+	{
+		name:       "tensor bytes",
+		mediaTypes: []string{"application/x-tensor-bytes"},
+		opaque:     true,
+		decode:     decodeTensorBytes,
+	},
 }
 
 // genericTypes say nothing about the content: S3 and HTTP clients put them
@@ -125,36 +139,47 @@ func formatOf(body []byte, src Source) (*format, error) {
 // can't be of format f.
 func (f *format) denies(body []byte, looks *format) bool {
 	switch {
-	case looks == nil, f.sniff != nil && f.sniff(body):
+	case looks == nil, f.opaque, f.sniff != nil && f.sniff(body):
 		return false
 	}
 	return !(f.text && looks.text)
 }
+
+// plainText is true of JSON, JSON lines and CSV, too: where the extension says
+// more, it counts.
+const plainText = "text/plain"
 
 // declared is the format that the content type names, else the extension, and
 // which of the two it was. It is nil when neither says anything, and an error
 // when the content type names something else.
 func declared(src Source) (f *format, clue string, err error) {
 	mediaType := mediaTypeOf(src.ContentType)
-	for _, f := range formats {
-		if slices.Contains(f.mediaTypes, mediaType) {
-			return f, fmt.Sprintf("content type %q", src.ContentType), nil
+	named := formatWith(func(f *format) bool { return slices.Contains(f.mediaTypes, mediaType) })
+	generic := slices.Contains(genericTypes, mediaType)
+	if generic || mediaType == plainText {
+		extension := strings.ToLower(path.Ext(src.Name))
+		f := formatWith(func(f *format) bool { return slices.Contains(f.extensions, extension) })
+		if f != nil {
+			return f, fmt.Sprintf("extension of %q", src.Name), nil
 		}
 	}
-	if !slices.Contains(genericTypes, mediaType) {
+	if named == nil && !generic {
 		return nil, "", &Error{
 			Code:    CodeUnsupportedType,
 			Message: fmt.Sprintf("content type %q is not one that can be decoded: %s", src.ContentType, takes()),
 			Hint:    "if the content is one of these, set the object's content type to it",
 		}
 	}
-	extension := strings.ToLower(path.Ext(src.Name))
-	for _, f := range formats {
-		if slices.Contains(f.extensions, extension) {
-			return f, fmt.Sprintf("extension of %q", src.Name), nil
-		}
+	return named, fmt.Sprintf("content type %q", src.ContentType), nil
+}
+
+// formatWith is the first format that fits, or nil.
+func formatWith(fits func(*format) bool) *format {
+	i := slices.IndexFunc(formats, fits)
+	if i < 0 {
+		return nil
 	}
-	return nil, "", nil
+	return formats[i]
 }
 
 // mediaTypeOf drops the parameters of a content type. Broken parameters do no
@@ -169,10 +194,5 @@ func mediaTypeOf(contentType string) string {
 
 // sniffed is the format that body begins like, or nil.
 func sniffed(body []byte) *format {
-	for _, f := range formats {
-		if f.sniff != nil && f.sniff(body) {
-			return f
-		}
-	}
-	return nil
+	return formatWith(func(f *format) bool { return f.sniff != nil && f.sniff(body) })
 }

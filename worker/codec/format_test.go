@@ -18,13 +18,14 @@ func oneOfEach(t *testing.T) map[string][]byte {
 		t.Fatal(err)
 	}
 	return map[string][]byte{
-		"JSON":       []byte(` {"instances": [[[[1], [2]], [[3], [4]]]]}`),
-		"JSON lines": []byte(`{"x": [[[1], [2]], [[3], [4]]]}`),
-		"CSV":        []byte("1,2,3,4\n"),
-		"NPY":        npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
-		"NPZ":        npz(t, zip.Deflate, "x.npy", string(npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)))),
-		"TFRecord":   tfrecord(example("x", floatFeature(1, 2, 3, 4))),
-		"image":      picture.Bytes(),
+		"JSON":         []byte(` {"instances": [[[[1], [2]], [[3], [4]]]]}`),
+		"JSON lines":   []byte(`{"x": [[[1], [2]], [[3], [4]]]}`),
+		"CSV":          []byte("1,2,3,4\n"),
+		"NPY":          npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)),
+		"NPZ":          npz(t, zip.Deflate, "x.npy", string(npy("<f4", false, "(1, 2, 2, 1)", appendFloats(1, 2, 3, 4)))),
+		"TFRecord":     tfrecord(example("x", floatFeature(1, 2, 3, 4))),
+		"image":        picture.Bytes(),
+		"tensor bytes": appendFloats(1, 2, 3, 4),
 	}
 }
 
@@ -78,6 +79,9 @@ func TestEveryFormatDecodes(t *testing.T) {
 	bodies := oneOfEach(t)
 	for _, f := range formats {
 		name, body := f.name, bodies[f.name]
+		if name == "text" {
+			continue // for models of strings: TestATextIsOneString
+		}
 		in, err := Decode(t.Context(), body, Source{ContentType: f.mediaTypes[0]}, m)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -99,6 +103,7 @@ func TestWrongFormatIsNamed(t *testing.T) {
 		{Source{ContentType: "application/json"}, bodies["NPY"], CodeMalformed, []string{`content type "application/json" says JSON, but the content begins like NPY`, "application/x-npy"}},
 		{Source{Name: "a.npy"}, bodies["JSON"], CodeMalformed, []string{`extension of "a.npy" says NPY, but the content begins like JSON`}},
 		{Source{ContentType: "image/png"}, bodies["JSON"], CodeMalformed, []string{"begins like JSON"}},
+		{Source{ContentType: "text/plain", Name: "a.csv"}, bodies["image"], CodeMalformed, []string{`extension of "a.csv" says CSV, but the content begins like image`}},
 		{Source{ContentType: "image/png"}, []byte("GIF89a"), CodeMalformed, []string{"neither PNG nor JPEG"}},
 		{Source{Name: "a.bin"}, []byte("GIF89a..."), CodeUnsupportedType, []string{`key "a.bin"`, `"GIF89a..."`, "application/json"}},
 		{Source{ContentType: "application/json"}, nil, CodeEmpty, []string{"no bytes"}},

@@ -27,6 +27,9 @@ func imageKind(b []byte) string {
 // decodeImage makes one row of a PNG or JPEG. Pixels are the model's business:
 // here the header alone is read, to refuse what is too large to decode.
 func decodeImage(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
+	if in, ok := decodeOpaque(body, src, m); ok {
+		return in, nil // the model decodes images itself
+	}
 	config := m.Config().Image
 	if config == nil {
 		return nil, &Error{

@@ -31,6 +31,7 @@ func TestFilesThatPythonWroteAreRead(t *testing.T) {
 		"examples.tfrecord": {"n", "s", "x"},
 		"stored.npz":        {"n", "s", "x"},
 		"deflated.npz":      {"n", "s", "x"},
+		"x.raw":             {"x"},
 		"unnamed.npz":       {"x"},
 	}
 	for file, names := range files {
@@ -45,7 +46,11 @@ func TestFilesThatPythonWroteAreRead(t *testing.T) {
 				infos[i], want[i] = inputs[name], all[name]
 			}
 			m.sign("serving_default", infos, info("y", model.Float32, -1))
-			in, err := Decode(t.Context(), body, Source{Name: path.Join("in", file)}, m)
+			src := Source{Name: path.Join("in", file)}
+			if path.Ext(file) == ".raw" {
+				src.ContentType = "application/x-tensor-bytes"
+			}
+			in, err := Decode(t.Context(), body, src, m)
 			if err != nil {
 				t.Fatal(err)
 			}
