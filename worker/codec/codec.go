@@ -12,6 +12,9 @@
 // generic (application/octet-stream, S3's binary/octet-stream), from the
 // extension of its name; failing that, from its first bytes.
 //
+// Any of them may be compressed with gzip: by its content encoding, by the
+// content type application/gzip or the extension .gz, or just so.
+//
 // TensorFlow Serving's predict JSON, row format {"instances": [...]} and column
 // format {"inputs": ...}, as TensorFlow Serving reads it, with these choices:
 //
@@ -88,11 +91,12 @@ import (
 
 // Source says what is known of an input before its bytes are read.
 type Source struct {
-	ContentType string // as the uploader gave it; may be empty or a generic one
-	Name        string // the object's key: its extension is the second clue
-	Signature   string // the signature that the request asks for; empty leaves it to the body, else "serving_default", else the only one
-	MaxPixels   int64  // an image with more is refused before it is decoded; 0 means DefaultMaxPixels
-	MaxBytes    int64  // what is compressed and becomes more bytes is refused; 0 means DefaultMaxBytes
+	ContentType     string // as the uploader gave it; may be empty or a generic one
+	ContentEncoding string // as the uploader gave it: gzip, or none
+	Name            string // the object's key: its extension is the second clue
+	Signature       string // the signature that the request asks for; empty leaves it to the body, else "serving_default", else the only one
+	MaxPixels       int64  // an image with more is refused before it is decoded; 0 means DefaultMaxPixels
+	MaxBytes        int64  // what is compressed and becomes more bytes is refused; 0 means DefaultMaxBytes
 }
 
 // DefaultMaxPixels bounds width times height of an image: 50 megapixels, which
@@ -137,6 +141,10 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 // The tensors may share memory with body. An error that is an *Error is the
 // input's fault; a *model.Error comes from decoding an image.
 func Decode(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
+	body, src, err := unpack(body, src)
+	if err != nil {
+		return nil, err
+	}
 	f, err := formatOf(body, src)
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeUnsupportedType {
 		if in, ok := decodeOpaque(body, src, m); ok {

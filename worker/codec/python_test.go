@@ -23,16 +23,18 @@ func TestFilesThatPythonWroteAreRead(t *testing.T) {
 		"x": info("x", model.Float32, -1, 2), "n": info("n", model.Int64, -1), "s": info("s", model.String, -1),
 	}
 	files := map[string][]string{
-		"lines.jsonl":       {"n", "s", "x"},
-		"inputs.csv":        {"n", "s", "x"},
-		"features.csv":      {"x"},
-		"savetxt.csv":       {"x"},
-		"text.csv":          {"s"},
-		"examples.tfrecord": {"n", "s", "x"},
-		"stored.npz":        {"n", "s", "x"},
-		"deflated.npz":      {"n", "s", "x"},
-		"x.raw":             {"x"},
-		"unnamed.npz":       {"x"},
+		"lines.jsonl":          {"n", "s", "x"},
+		"inputs.csv":           {"n", "s", "x"},
+		"features.csv":         {"x"},
+		"savetxt.csv":          {"x"},
+		"text.csv":             {"s"},
+		"examples.tfrecord":    {"n", "s", "x"},
+		"stored.npz":           {"n", "s", "x"},
+		"deflated.npz":         {"n", "s", "x"},
+		"x.raw":                {"x"},
+		"lines.jsonl.gz":       {"n", "s", "x"},
+		"examples.tfrecord.gz": {"n", "s", "x"},
+		"unnamed.npz":          {"x"},
 	}
 	for file, names := range files {
 		t.Run(file, func(t *testing.T) {
