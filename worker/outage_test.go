@@ -186,9 +186,7 @@ func TestNotReadyBeforeTheStoreAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, p *plant) {
 				p.submitMany(3)
-				w := p.start(func(q *process, _ *Config) {
-					q.store.onCall(always(on("list", ""), answer(err)))
-				})
+				w := p.start(hooked(always(on("list", ""), answer(err))))
 				time.Sleep(time.Minute)
 				if got := w.Ready(); !errors.Is(got, err) {
 					t.Errorf("Ready says %v, want %v", got, err)

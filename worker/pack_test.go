@@ -185,9 +185,8 @@ func TestALargePackIsSplitThoughItTakesManyCalls(t *testing.T) {
 			t.Fatal(m, err)
 		}
 		sent := 0
-		w := p.start()
-		w.queue.set(func(q *queueShim) {
-			q.send = func(ctx context.Context, messages []queue.Outgoing, _ func() []error) []error {
+		p.start(func(pr *process, _ *Config) {
+			pr.queue.send = func(ctx context.Context, messages []queue.Outgoing, _ func() []error) []error {
 				errs := make([]error, len(messages))
 				for i := range messages {
 					if i%queue.MaxBatch == 0 && !sleep(ctx, 100*time.Millisecond) {

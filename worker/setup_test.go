@@ -85,6 +85,11 @@ type process struct {
 // option changes a worker's Config before it starts.
 type option func(p *process, c *Config)
 
+// hooked puts h before every call to the store, from the first one on.
+func hooked(h storeHook) option {
+	return func(p *process, _ *Config) { p.store.onCall(h) }
+}
+
 // runs sets the model to one that doubles rows of one number, with knobs.
 func runs(knobs ...fake.Knob) option {
 	return func(p *process, c *Config) {

@@ -204,11 +204,11 @@ func TestAnInnocentIsNeverTakenForPoison(t *testing.T) {
 		p.suspectsOf(info, companyGroup)
 		p.send(event(info), attrSuspect, "1")
 		for range 5 {
-			w := p.start(runs(fake.Delay(time.Hour)), with(func(c *Config) { c.DrainTimeout = time.Second }))
+			before := len(p.recorder.Batches())
 			// A strike whose reply is lost is ours all the same.
-			w.store.onCall(times(1, on("put", ".penstock/strikes/"), dropReply))
-			runs := len(p.recorder.Batches())
-			p.eventually("it runs", func() bool { return len(p.recorder.Batches()) > runs })
+			w := p.start(runs(fake.Delay(time.Hour)), with(func(c *Config) { c.DrainTimeout = time.Second }),
+				hooked(times(1, on("put", ".penstock/strikes/"), dropReply)))
+			p.eventually("it runs", func() bool { return len(p.recorder.Batches()) > before })
 			_ = w.stop() // ErrRunLeft
 			if got := len(p.strikes()); got != 1 {
 				t.Fatalf("there are strikes %q, want the first alone", p.strikes())
@@ -226,13 +226,14 @@ func TestAStrikeThatMetItsOwnEffectIsNoOthers(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		info := p.upload("x", row(1))
 		p.send(event(info), attrSuspect, "1")
-		w := p.start(runs(fake.Delay(time.Hour)), with(func(c *Config) { c.DrainTimeout = time.Second }))
-		w.store.onCall(times(1, on("put", ".penstock/strikes/"), func(_ context.Context, _ string, _ storage.Ref, call func() error) error {
+		repeated := func(_ context.Context, _ string, _ storage.Ref, call func() error) error {
 			if err := call(); err != nil {
 				return err
 			}
 			return storage.ErrPrecondition
-		}))
+		}
+		w := p.start(runs(fake.Delay(time.Hour)), with(func(c *Config) { c.DrainTimeout = time.Second }),
+			hooked(times(1, on("put", ".penstock/strikes/"), repeated)))
 		p.eventually("it runs", func() bool { return len(p.recorder.Batches()) > 0 })
 		if got := len(p.strikes()); got != 1 {
 			t.Errorf("there are strikes %q, want one", p.strikes())
@@ -248,14 +249,14 @@ func TestAStrikeThatWasCalledOffIsTakenBack(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		info := p.upload("x", row(1))
 		p.send(event(info), attrSuspect, "1")
-		w := p.start()
-		w.store.onCall(times(1, on("put", ".penstock/strikes/"), func(ctx context.Context, _ string, _ storage.Ref, call func() error) error {
+		calledOff := func(ctx context.Context, _ string, _ storage.Ref, call func() error) error {
 			if err := call(); err != nil {
 				return err
 			}
 			<-ctx.Done()
 			return ctx.Err()
-		}))
+		}
+		w := p.start(hooked(times(1, on("put", ".penstock/strikes/"), calledOff)))
 		p.eventually("a strike is put", func() bool { return len(p.strikes()) > 0 })
 		if err := w.stop(); err != nil {
 			t.Fatal(err)
