@@ -77,9 +77,20 @@
 //
 // # Results
 //
-// TensorFlow Serving's JSON, or .npy where Accept asks for it. A string that
-// isn't valid UTF-8 is written as {"b64": "..."}, as all strings of an output
-// whose name ends in "_bytes" are.
+// TensorFlow Serving's JSON, or what Accept asks for. Floats are written so that
+// they read back to the bit, NaN and infinities included.
+//
+// In JSON and JSON lines, a prediction a line, a string that isn't valid UTF-8
+// is written as {"b64": "..."}, as all strings of an output whose name ends in
+// "_bytes" are.
+//
+// CSV has a row a line: the values of a sole output, with no header unless
+// header=present is asked for, or the columns of several outputs below a header
+// of their names, "y" for one value a row and "y[0]", "y[1]" for several. The
+// content type says header=present where there is one.
+//
+// .npy is for one output, .npz for any number; neither holds strings. The
+// labels of a model file are written in JSON and JSON lines only.
 package codec
 
 import (
@@ -174,5 +185,5 @@ func Encode(in *Input, outputs []model.Tensor, m model.Model, accept string) (bo
 	if err != nil {
 		return nil, "", err
 	}
-	return body, e.mediaType, nil
+	return body, r.mediaType, nil
 }

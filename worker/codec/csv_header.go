@@ -27,20 +27,27 @@ func (t *table) declareHeader(contentType string) error {
 	if err != nil {
 		return nil // broken parameters say nothing
 	}
-	switch v := strings.ToLower(params["header"]); v {
-	case "":
-	case "present":
-		t.header = headerPresent
-	case "absent":
-		t.header = headerAbsent
-	default:
-		return &Error{
-			Code:    CodeMalformed,
-			Message: fmt.Sprintf("the content type says header=%.40q", v),
-			Hint:    "write header=present or header=absent, or leave it out",
-		}
+	h, ok := parseHeader(params["header"])
+	if !ok {
+		return &Error{Code: CodeMalformed, Message: fmt.Sprintf("the content type says header=%.40q", params["header"]), Hint: headerHint}
 	}
+	t.header = h
 	return nil
+}
+
+const headerHint = "write header=present or header=absent, or leave it out"
+
+// parseHeader reads the value of text/csv's parameter; none says nothing.
+func parseHeader(v string) (h header, ok bool) {
+	switch strings.ToLower(v) {
+	case "":
+		return headerUnsaid, true
+	case "present":
+		return headerPresent, true
+	case "absent":
+		return headerAbsent, true
+	}
+	return headerUnsaid, false
 }
 
 // begin looks at the first record: is it a header, and which columns hold

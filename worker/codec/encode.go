@@ -15,27 +15,34 @@ type result struct {
 	in      *Input
 	outputs []model.Tensor
 	config  *model.Config
-	raw     bool // labels are not wanted
+	// What Accept says of the form that was chosen.
+	mediaType string // of the encoding's, the one that was asked for
+	raw       bool   // labels are not wanted
+	header    header // of CSV
 }
 
 // encoding is one form of a result.
 type encoding struct {
-	mediaType string
-	refuses   func(r *result) string // why r can't be written so; empty when it can
-	encode    func(r *result) ([]byte, error)
+	mediaTypes []string               // the first is what it is called if none was asked for
+	refuses    func(r *result) string // why r can't be written so; empty when it can
+	encode     func(r *result) ([]byte, error)
 }
 
 // encodings is all that Encode writes, the default first.
 var encodings = []*encoding{
-	{mediaType: "application/json", refuses: func(*result) string { return "" }, encode: encodeJSON},
-	{mediaType: "application/x-npy", refuses: refusesNPY, encode: encodeNPY},
+	{mediaTypes: []string{"application/json"}, refuses: func(*result) string { return "" }, encode: encodeJSON},
+	{mediaTypes: jsonLinesTypes, refuses: refusesRows, encode: encodeJSONLines},
+	{mediaTypes: []string{"text/csv", "application/csv"}, refuses: refusesCSV, encode: encodeCSV},
+	{mediaTypes: []string{"application/x-npy"}, refuses: refusesNPY, encode: encodeNPY},
+	{mediaTypes: []string{"application/x-npz"}, refuses: refusesNPZ, encode: encodeNPZ},
 }
 
 // accepted is one media range of an Accept header.
 type accepted struct {
 	mediaRange string // "application/json", "application/*" or "*/*"
 	q          float64
-	raw        bool // carries Penstock's own parameter raw=true
+	raw        bool   // carries Penstock's own parameter raw=true
+	header     string // text/csv's parameter of that name
 }
 
 // parseAccept reads an Accept header, best range first. What is not of the
@@ -47,7 +54,7 @@ func parseAccept(accept string) []accepted {
 		if err != nil {
 			continue
 		}
-		a := accepted{mediaRange: mediaRange, q: 1, raw: strings.EqualFold(params["raw"], "true")}
+		a := accepted{mediaRange: mediaRange, q: 1, raw: strings.EqualFold(params["raw"], "true"), header: params["header"]}
 		if q, ok := params["q"]; ok {
 			if a.q, err = strconv.ParseFloat(q, 64); err != nil {
 				continue
@@ -67,39 +74,45 @@ func parseAccept(accept string) []accepted {
 	return ranges
 }
 
-func (a accepted) matches(mediaType string) bool {
-	family, _, _ := strings.Cut(mediaType, "/")
-	switch a.mediaRange {
-	case mediaType, family + "/*", "*/*", "*":
-		return true
+// choice is which of an encoding's media types the range means, or none.
+func (a accepted) choice(mediaTypes []string) (mediaType string, ok bool) {
+	if slices.Contains(mediaTypes, a.mediaRange) {
+		return a.mediaRange, true
 	}
-	return false
+	family, _, _ := strings.Cut(mediaTypes[0], "/")
+	switch a.mediaRange {
+	case family + "/*", "*/*", "*":
+		return mediaTypes[0], true
+	}
+	return "", false
 }
 
 // negotiate picks the encoding that accept likes best of those that can write r.
 func negotiate(accept string, r *result) (*encoding, error) {
 	if strings.TrimSpace(accept) == "" {
+		r.mediaType = encodings[0].mediaTypes[0]
 		return encodings[0], nil
 	}
 	ranges := parseAccept(accept)
 	var reasons []string
 	for _, a := range ranges {
 		for _, e := range encodings {
-			ruledOut := func(a accepted) bool { return a.q <= 0 && a.mediaRange == e.mediaType }
-			if a.q <= 0 || !a.matches(e.mediaType) || slices.ContainsFunc(ranges, ruledOut) {
+			mediaType, ok := a.choice(e.mediaTypes)
+			ruledOut := func(a accepted) bool { return a.q <= 0 && a.mediaRange == mediaType }
+			if a.q <= 0 || !ok || slices.ContainsFunc(ranges, ruledOut) {
 				continue
 			}
 			if why := e.refuses(r); why != "" {
-				reasons = append(reasons, fmt.Sprintf("; %s can't hold this result: %s", e.mediaType, why))
+				reasons = append(reasons, fmt.Sprintf("; %s can't hold this result: %s", mediaType, why))
 				continue
 			}
-			r.raw = a.raw
-			return e, nil
+			r.mediaType, r.raw = mediaType, a.raw
+			return e, r.setHeader(a.header)
 		}
 	}
 	names := make([]string, len(encodings))
 	for i, e := range encodings {
-		names[i] = e.mediaType
+		names[i] = e.mediaTypes[0]
 	}
 	return nil, &Error{
 		Code:    CodeNotAcceptable,

@@ -172,7 +172,8 @@ func TestFloatsAreWrittenAsTensorFlowServingDoes(t *testing.T) {
 func TestAcceptChoosesTheForm(t *testing.T) {
 	one := []model.Tensor{tensor([]float32{1, 2}, 2)}
 	several := []model.Tensor{one[0], one[0]}
-	const asJSON, asNPY, none = "application/json", "application/x-npy", ""
+	words := []model.Tensor{tensor([]string{"a"}, 1)}
+	const asJSON, asLines, asCSV, asNPY, asNPZ, none = "application/json", "application/jsonlines", "text/csv", "application/x-npy", "application/x-npz", ""
 	for _, c := range []struct {
 		accept  string
 		outputs []model.Tensor
@@ -189,13 +190,29 @@ func TestAcceptChoosesTheForm(t *testing.T) {
 		{"application/x-npy, application/json", one, asNPY},
 		{"application/json, application/x-npy", one, asJSON},
 		{"application/json;q=0.5, application/x-npy;q=0.9", one, asNPY},
-		{"application/json;q=0, */*", one, asNPY},
-		{"text/csv, application/json", one, asJSON},
-		{"text/csv, */*;q=0.1", one, asJSON},
+		{"application/json;q=0, */*", one, asLines},
+		{"application/xml, application/json", one, asJSON},
+		{"application/xml, */*;q=0.1", one, asJSON},
+		{"application/jsonlines", several, asLines},
+		{"application/x-ndjson;q=0.9, application/json;q=0.8", one, "application/x-ndjson"},
+		{"text/csv", one, asCSV},
+		{"text/*", words, asCSV},
+		{"application/csv", one, "application/csv"},
+		{"text/csv;header=absent", several, asCSV},
+		{"text/csv", several, "text/csv; header=present"},
+		{"text/csv; Header=Present", one, "text/csv; header=present"},
+		{"application/x-npz", several, asNPZ},
+		{"application/x-npz", one, asNPZ},
 		{"application/x-npy, application/json;q=0.1", several, asJSON},
 		{"/, application/json;q=x, application/json", one, asJSON},
-		{"text/csv", one, none},
-		{"text/*", one, none},
+		{"text/html", one, none},
+		{"image/*", one, none},
+		{"application/x-npz", words, none},
+		{"text/csv", []model.Tensor{tensor([]string{"\xff"}, 1)}, none},
+		{"text/csv", []model.Tensor{tensor([]float32{1}, 1, 1, 1)}, none},
+		{"text/csv", []model.Tensor{tensor([]float32{}, 1, 0)}, none},
+		{"text/csv", []model.Tensor{tensor([]float32{1})}, none},
+		{"application/jsonlines", []model.Tensor{one[0], tensor([]float32{1}, 1)}, none},
 		{"*/*;q=0", one, none},
 		{"application/json;q=0", one, none},
 		{"application/x-npy", several, none},
@@ -205,7 +222,7 @@ func TestAcceptChoosesTheForm(t *testing.T) {
 		m, in := answer(false, c.outputs, []string{"a", "b"}[:len(c.outputs)]...)
 		body, contentType, err := Encode(in, c.outputs, m, c.accept)
 		if c.want == none {
-			checkError(t, err, CodeNotAcceptable, c.accept, "application/json, application/x-npy")
+			checkError(t, err, CodeNotAcceptable, c.accept, "application/json, application/jsonlines, text/csv, application/x-npy, application/x-npz")
 		} else if err != nil || contentType != c.want || bytes.HasPrefix(body, []byte(npyMagic)) != (c.want == asNPY) {
 			t.Errorf("Accept %q: %q, %v; want %s", c.accept, contentType, err, c.want)
 		}

@@ -35,7 +35,7 @@ var formats = []*format{
 	},
 	{
 		name:       "JSON lines",
-		mediaTypes: []string{"application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/ndjson"},
+		mediaTypes: jsonLinesTypes,
 		extensions: []string{".jsonl", ".ndjson"},
 		text:       true,
 		decode:     decodeJSONLines,

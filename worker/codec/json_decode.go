@@ -91,7 +91,7 @@ func (r *request) read() *fault {
 	}
 	if s.peek(); s.i < len(s.b) {
 		f := s.unexpected("the end: there is more behind the JSON object")
-		f.hint = "if each line is an instance of its own, upload it as " + jsonLinesType
+		f.hint = "if each line is an instance of its own, upload it as " + jsonLinesTypes[0]
 		return f
 	}
 	if r.key == "" {

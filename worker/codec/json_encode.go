@@ -30,16 +30,16 @@ func encodeJSON(r *result) ([]byte, error) {
 		w.column()
 		return w.b, nil
 	}
-	rows, err := r.commonRows()
-	if err != nil {
-		return nil, err
+	rows, uneven := r.commonRows()
+	if uneven != nil {
+		return nil, uneven
 	}
 	w.rows(rows)
 	return w.b, nil
 }
 
 // commonRows is the first dimension that all outputs have.
-func (r *result) commonRows() (int64, error) {
+func (r *result) commonRows() (int64, *Error) {
 	for i, t := range r.outputs {
 		name := r.in.Signature.Outputs[i].Name
 		if len(t.Shape) == 0 {
@@ -65,12 +65,17 @@ func (w *jsonWriter) rows(n int64) {
 		if row > 0 {
 			w.b = append(w.b, ",\n"...)
 		}
-		w.each(func(i int) {
-			size := model.Elements(w.outputs[i].Shape[1:])
-			w.values(i, 1, row*size)
-		})
+		w.row(row)
 	}
 	w.b = append(w.b, "]}\n"...)
+}
+
+// row writes one prediction.
+func (w *jsonWriter) row(row int64) {
+	w.each(func(i int) {
+		size := model.Elements(w.outputs[i].Shape[1:])
+		w.values(i, 1, row*size)
+	})
 }
 
 // column writes each output whole.

@@ -9,7 +9,8 @@ import (
 	"github.com/penstock/penstock/worker/model"
 )
 
-const jsonLinesType = "application/jsonlines"
+// jsonLinesTypes are names of the same; none is registered.
+var jsonLinesTypes = []string{"application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/ndjson"}
 
 // decodeJSONLines reads a file whose every line is an instance, written as an
 // element of "instances" is.
@@ -69,4 +70,26 @@ func (r *rows) lines() records {
 		}
 		return f
 	}}
+}
+
+// refusesRows says why r can't be written row by row.
+func refusesRows(r *result) string {
+	if _, err := r.commonRows(); err != nil {
+		return err.Message
+	}
+	return ""
+}
+
+// encodeJSONLines writes a prediction a line, each as in "predictions".
+func encodeJSONLines(r *result) ([]byte, error) {
+	labels, err := r.labelled()
+	if err != nil {
+		return nil, err
+	}
+	w := &jsonWriter{result: r, labels: labels}
+	for row := range r.outputs[0].Shape[0] {
+		w.row(row)
+		w.b = append(w.b, '\n')
+	}
+	return w.b, nil
 }

@@ -19,9 +19,10 @@ func refusesNPY(r *result) string {
 	return ""
 }
 
-// encodeNPY writes version 1.0 of NumPy's format; labels do not apply.
-func encodeNPY(r *result) ([]byte, error) {
-	t := r.outputs[0]
+func encodeNPY(r *result) ([]byte, error) { return npyOf(&r.outputs[0]), nil }
+
+// npyOf writes version 1.0 of NumPy's format.
+func npyOf(t *model.Tensor) []byte {
 	descr := ""
 	for name, dtype := range npyTypes {
 		if dtype == t.DType {
@@ -44,5 +45,5 @@ func encodeNPY(r *result) ([]byte, error) {
 	b = append(b, npyMagic+"\x01\x00"...)
 	b = binary.LittleEndian.AppendUint16(b, uint16(size))
 	b = fmt.Appendf(b, "%-*s\n", size-1, header)
-	return append(b, t.Data...), nil
+	return append(b, t.Data...)
 }

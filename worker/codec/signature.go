@@ -57,7 +57,7 @@ func soleInput(f string, src Source, m model.Model) (*model.Signature, model.Ten
 		return nil, model.TensorInfo{}, &Error{
 			Code:    CodeInvalidShape,
 			Message: fmt.Sprintf("%s holds one tensor, but signature %q takes %d inputs: %s", f, sig.Name, len(sig.Inputs), inputNames(sig.Inputs)),
-			Hint:    `send JSON: {"instances": [{"<input>": ..., ...}]}`,
+			Hint:    `send JSON, {"instances": [{"<input>": ..., ...}]}, or .npz`,
 		}
 	}
 	return sig, sig.Inputs[0], nil

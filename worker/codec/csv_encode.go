@@ -1,0 +1,109 @@
+package codec
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/penstock/penstock/worker/model"
+)
+
+// setHeader notes what Accept says of a header.
+func (r *result) setHeader(v string) error {
+	h, ok := parseHeader(v)
+	if !ok {
+		return &Error{Code: CodeNotAcceptable, Message: fmt.Sprintf("Accept says header=%.40q", v), Hint: headerHint}
+	}
+	r.header = h
+	return nil
+}
+
+// refusesCSV says why a CSV file can't hold r.
+func refusesCSV(r *result) string {
+	if why := refusesRows(r); why != "" {
+		return why
+	}
+	for i, t := range r.outputs {
+		name := r.in.Signature.Outputs[i].Name
+		switch {
+		case len(t.Shape) > 2:
+			return fmt.Sprintf("output %q has the shape %v: a row of it is more than a list", name, t.Shape)
+		case len(t.Shape) == 2 && t.Shape[1] == 0:
+			return fmt.Sprintf("rows of output %q have no values", name)
+		}
+		for row, s := range t.Bytes {
+			if !utf8.Valid(s) {
+				return fmt.Sprintf("element %d of output %q is not valid UTF-8", row, name)
+			}
+		}
+	}
+	return ""
+}
+
+// encodeCSV writes a row a line. Several outputs stand side by side and have
+// their names above them.
+func encodeCSV(r *result) ([]byte, error) {
+	var b []byte
+	if r.header == headerPresent || r.header == headerUnsaid && len(r.outputs) > 1 {
+		r.mediaType += "; header=present"
+		b = r.appendHeader(b)
+	}
+	for row := range r.outputs[0].Shape[0] {
+		for i := range r.outputs {
+			t := &r.outputs[i]
+			size := model.Elements(t.Shape[1:])
+			for k := range size {
+				if i > 0 || k > 0 {
+					b = append(b, ',')
+				}
+				if at := row*size + k; t.DType == model.String {
+					b = appendField(b, t.Bytes[at])
+				} else {
+					b = appendElement(b, t, at, false)
+				}
+			}
+		}
+		b = append(b, '\n')
+	}
+	return b, nil
+}
+
+// appendHeader writes the outputs' names, as the names of inputs are read.
+func (r *result) appendHeader(b []byte) []byte {
+	for i, t := range r.outputs {
+		name := r.in.Signature.Outputs[i].Name
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if len(t.Shape) == 1 {
+			b = appendField(b, []byte(name))
+			continue
+		}
+		for k := range t.Shape[1] {
+			if k > 0 {
+				b = append(b, ',')
+			}
+			b = appendField(b, []byte(name+"["+strconv.FormatInt(k, 10)+"]"))
+		}
+	}
+	return append(b, '\n')
+}
+
+// appendField writes a string, in quotes where it needs them: also when it is
+// empty, since a line of one empty field would be a blank one, and when it
+// begins like a byte order mark.
+func appendField(b, s []byte) []byte {
+	if len(s) > 0 && !bytes.ContainsAny(s, ",\"\r\n") && !strings.HasPrefix(view(s), utf8BOM) {
+		return append(b, s...)
+	}
+	b = append(b, '"')
+	for _, c := range s {
+		if c == '"' {
+			b = append(b, '"')
+		}
+		b = append(b, c)
+	}
+	return append(b, '"')
+}
