@@ -248,7 +248,10 @@ func (w *Worker) decode(it *item, body []byte) (in *codec.Input, err error) {
 	if contentType == "" {
 		contentType = it.input.ContentType
 	}
-	src := codec.Source{ContentType: contentType, ContentEncoding: it.input.ContentEncoding, Name: it.request.Input.Key, Signature: it.request.Signature}
+	src := codec.Source{
+		ContentType: contentType, ContentEncoding: it.input.ContentEncoding, Name: it.request.Input.Key,
+		Signature: it.request.Signature, MaxBytes: min(codec.DefaultMaxBytes(len(body)), w.cfg.MaxObjectSize),
+	}
 	in, err = codec.Decode(it.pending, body, src, it.model)
 	return in, problem(request.StageDecode, err)
 }
