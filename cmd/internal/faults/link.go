@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -30,12 +31,21 @@ func newLinker() linker {
 	return linker{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
 }
 
+// Ports of links lie below those that the kernel gives to outgoing connections
+// (net.ipv4.ip_local_port_range): while a link is down, one of the many
+// connections around it could take its port.
+const firstPort, lastPort = 20_000, 32_000
+
 func (l linker) open(name, upstream string) (*link, error) {
-	p := toxiproxy.NewProxy(l.server, name, "127.0.0.1:0", upstream)
-	if err := p.Start(); err != nil {
-		return nil, fmt.Errorf("open the link %s: %w", name, err)
+	var err error
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.N(lastPort-firstPort))
+		p := toxiproxy.NewProxy(l.server, name, address, upstream)
+		if err = p.Start(); err == nil {
+			return &link{p}, nil
+		}
 	}
-	return &link{p}, nil
+	return nil, fmt.Errorf("open the link %s: %w", name, err)
 }
 
 func (l *link) url() string { return "http://" + l.proxy.Listen }
