@@ -31,9 +31,8 @@ type Config struct {
 	Store storage.Store
 	// Locations say where inputs may be read and where the rest is written.
 	Locations request.Locations
-	// Models are loaded and warm. Requests name them; with one model they need
-	// not.
-	Models []model.Model
+	// Models are the models that requests may name.
+	Models model.Set
 
 	Log     *zap.Logger           // nil logs nothing
 	Metrics prometheus.Registerer // nil measures nothing
@@ -120,12 +119,7 @@ func (c Config) validate() error {
 	f := faults{}
 	f.require(c.Queue != nil && c.Requests != nil, "no queue is given")
 	f.require(c.Store != nil, "no object store is given")
-	f.require(len(c.Models) > 0, "no model is given")
-	names := make(map[string]bool)
-	for _, m := range c.Models {
-		f.require(!names[m.Name()], "two models are named %q; give each a name of its own (name=URI)", m.Name())
-		names[m.Name()] = true
-	}
+	f.require(c.Models != nil, "no model is given")
 	return errors.Join(errors.Join(f...), c.Locations.Validate(), c.CheckBounds())
 }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -199,29 +197,24 @@ func (w *Worker) learn(it *item) error {
 	if t := w.expires(it); !t.IsZero() && !time.Now().Before(t) {
 		return errExpired
 	}
-	it.model, err = w.choose(it.request.Model)
-	return err
+	return w.choose(it)
 }
 
-// choose finds the model that a request names; with one model it need not.
-func (w *Worker) choose(name string) (model.Model, error) {
-	if m, ok := w.models[name]; ok {
-		return m, nil
-	}
-	if name == "" && len(w.models) == 1 {
-		for _, m := range w.models {
-			return m, nil
+// choose finds the model that a request names; with one model it need not. The
+// item keeps it until its end.
+func (w *Worker) choose(it *item) error {
+	m, release, err := w.cfg.Models.Use(it.request.Model)
+	if e, ok := errors.AsType[*model.UnknownError](err); ok {
+		return &request.Problem{
+			Code: request.CodeUnknownModel, Stage: request.StageAccept, Message: e.Error(),
+			Hint: "name one of: " + strings.Join(e.Known, ", "),
 		}
 	}
-	p := &request.Problem{
-		Code: request.CodeUnknownModel, Stage: request.StageAccept,
-		Message: fmt.Sprintf("there is no model %q here", name),
-		Hint:    "name one of: " + strings.Join(slices.Sorted(maps.Keys(w.models)), ", "),
+	if err == nil {
+		it.leave() // fetched anew: a larger input than was thought
+		it.model, it.leave = m, release
 	}
-	if name == "" {
-		p.Message = "the request names no model, and there are several here"
-	}
-	return nil, p
+	return err
 }
 
 func refs(list []storage.Ref) string {

@@ -69,8 +69,10 @@ func (w *Worker) release(ctx context.Context, l *lease, delay time.Duration) {
 	}
 }
 
-// backoff is how long a message rests after its n-th delivery went wrong.
+// backoff is how long a message rests after its n-th delivery, or attempt, went
+// wrong. Deliveries count for drains and duplicates too, so the most is short:
+// calls to a store at fault have waited in place before.
 func backoff(n int) time.Duration {
-	const least, most = 5 * time.Second, 15 * time.Minute
+	const least, most = 5 * time.Second, 2 * time.Minute
 	return jitter(min(least<<min(n-1, 10), most))
 }

@@ -36,6 +36,7 @@ type item struct {
 	identity request.Identity
 	input    storage.Info // as read; only its Ref before
 	model    model.Model  // nil until it is chosen
+	leave    func()       // gives the model back; called once the item has its fate
 
 	redriven bool        // a person sent it again from the dead-letter queue
 	suspect  bool        // may have been in flight when a process died
@@ -106,7 +107,7 @@ func (w *Worker) newItem(r request.Request, m *queue.Message, l *lease) *item {
 		input:    storage.Info{Ref: r.Input, ETag: r.ETag},
 		identity: r.IdentifyUnread(),
 		redriven: redriven, suspect: m.ReceiveCount > 1 || marked,
-		accepted: r.Enqueued,
+		accepted: r.Enqueued, leave: func() {},
 	}
 	it.id = r.InferenceID(it.identity)
 	if it.accepted.IsZero() {

@@ -242,7 +242,13 @@ func TestAModelThatAnswersNonsenseFailsTheRequestInTheEnd(t *testing.T) {
 
 func TestAPanicOverAnInputIsThatInputsFailure(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
-		p.start(with(func(c *Config) { c.Models = []model.Model{panics{c.Models[0]}} }))
+		p.start(with(func(c *Config) {
+			m, _, err := c.Models.Use("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Models = model.Fixed(panics{m})
+		}))
 		p.submit("x", row(3))
 		p.settled()
 		p.wantFailure("x", request.CodeInternal)

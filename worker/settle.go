@@ -147,7 +147,7 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 		case outcomeRetried:
 			again = append(again, it)
 			alone = len(items) > 1
-			delay = max(delay, w.pause(errs[i], m))
+			delay = max(delay, w.pause(it, errs[i]))
 		}
 	}
 	if lost {
@@ -177,14 +177,17 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 }
 
 // pause is how long an item that is to be tried again rests.
-func (w *Worker) pause(err error, m *queue.Message) time.Duration {
+func (w *Worker) pause(it *item, err error) time.Duration {
+	_, attempted := errors.AsType[*attempt](err)
 	switch {
 	case errors.Is(err, errApart): // nothing has happened to it yet
 		return 0
 	case errors.Is(err, errUnderWay):
 		return w.cfg.VisibilityTimeout / 2
+	case attempted: // not by its deliveries, which drains and outages add to
+		return backoff(it.attempts())
 	}
-	return backoff(m.ReceiveCount)
+	return backoff(it.message.ReceiveCount)
 }
 
 // ruling is what an error of run means for its item.

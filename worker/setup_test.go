@@ -93,7 +93,7 @@ func hooked(h storeHook) option {
 // runs sets the model to one that doubles rows of one number, with knobs.
 func runs(knobs ...fake.Knob) option {
 	return func(p *process, c *Config) {
-		c.Models = []model.Model{fake.Double(1, append([]fake.Knob{p.plant.recorder.Knob()}, knobs...)...)}
+		c.Models = model.Fixed(fake.Double(1, append([]fake.Knob{p.plant.recorder.Knob()}, knobs...)...))
 	}
 }
 

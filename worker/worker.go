@@ -45,7 +45,6 @@ var ErrRunLeft = errors.New("a run of the model was still under way when the dra
 // Worker consumes one queue. Make it with New.
 type Worker struct {
 	cfg       Config
-	models    map[string]model.Model
 	leases    *leases
 	calls     queueCalls
 	batcher   *batcher
@@ -74,7 +73,7 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{
-		cfg: cfg, log: cfg.Log, models: make(map[string]model.Model),
+		cfg: cfg, log: cfg.Log,
 		calls:     queueCalls{queue: cfg.Queue},
 		leases:    newLeases(cfg.Queue, cfg.VisibilityTimeout, cfg.Log),
 		batcher:   newBatcher(cfg.Runners, cfg.MaxBatchSize, cfg.BatchTimeout, cfg.RunTimeout),
@@ -84,9 +83,6 @@ func New(cfg Config) (*Worker, error) {
 		decoding:  semaphore.NewWeighted(decoders()),
 		isolation: semaphore.NewWeighted(everybody),
 		quarter:   semaphore.NewWeighted(maxSuspects),
-	}
-	for _, m := range cfg.Models {
-		w.models[m.Name()] = m
 	}
 	w.terminals = &terminals{store: cfg.Store, locations: cfg.Locations, try: w.store.try, limit: cfg.callLimit()}
 	w.draining, w.drain = context.WithCancelCause(context.Background())
@@ -194,6 +190,9 @@ func (w *Worker) handle(m *queue.Message, l *lease) {
 	}
 	_ = running.Wait() // outcomes hold the errors
 	w.settle(m, l, items, outcomes, undecodable)
+	for _, it := range items {
+		it.leave()
+	}
 }
 
 // run takes one item from its input to its output. Its error says why there

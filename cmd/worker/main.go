@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/penstock/penstock/worker"
+	"github.com/penstock/penstock/worker/model"
 	"github.com/penstock/penstock/worker/model/tf"
 )
 
@@ -108,7 +109,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) error {
 		return err
 	}
 	defer models.close()
-	cfg.Models = models.list()
+	cfg.Models = model.Fixed(models.list()...)
 
 	w, err := worker.New(cfg)
 	if err != nil {

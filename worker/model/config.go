@@ -29,6 +29,45 @@ type Config struct {
 	// MaxBatchSize lowers the worker's own limit for this model, in rows; 0
 	// leaves it.
 	MaxBatchSize int `json:"max_batch_size,omitempty"`
+	// AllowedBatchSizes are the only numbers of rows that a run has, in
+	// ascending order: a batch between two of them is filled with zero rows.
+	// The last is the largest batch. None allows any number.
+	AllowedBatchSizes []int `json:"allowed_batch_sizes,omitempty"`
+	// BatchTimeoutMicros replaces the worker's own batch timeout for this
+	// model, in microseconds; nil leaves it.
+	BatchTimeoutMicros *int64 `json:"batch_timeout_micros,omitempty"`
+	// MaxConcurrentBatches is how many runs of this model may be under way at
+	// once, so that it leaves runners to the others; 0 is no limit of its own.
+	MaxConcurrentBatches int `json:"max_concurrent_batches,omitempty"`
+	// Pad says, by input, how rows of different lengths get into one batch.
+	// Without it only rows of the same shape share a run.
+	Pad map[string]Pad `json:"pad,omitempty"`
+	// Trim names, by output, the input whose padding is cut off that output
+	// again: wherever the output has the padded length in a dimension that its
+	// signature leaves open, it is cut back to the row's own.
+	Trim map[string]string `json:"trim,omitempty"`
+	// Signature runs where neither the request nor its body names one; empty
+	// means "serving_default", else the only one.
+	Signature string `json:"signature,omitempty"`
+	// ContentType is what an input is whose own content type and extension say
+	// nothing; Accept is the form of a result for which nobody asked otherwise.
+	ContentType string `json:"content_type,omitempty"`
+	Accept      string `json:"accept,omitempty"`
+	// RecordErrors says what becomes of an input of many records of which some
+	// are bad: "report" (or empty) writes each error in its record's place,
+	// "fail" fails the input.
+	RecordErrors string `json:"record_errors,omitempty"`
+}
+
+// Pad says how an input's open dimensions, but for the first, are filled up.
+type Pad struct {
+	// Value fills: a number, a boolean or a string, as the input's type is. Nil
+	// is zero, false or the empty string.
+	Value any `json:"value,omitempty"`
+	// Sizes are what an open dimension is filled up to, in ascending order: the
+	// least that is large enough. A longer row keeps its size. None means the
+	// next power of two.
+	Sizes []int64 `json:"sizes,omitempty"`
 }
 
 // ImageSpec says how an encoded image becomes one row [height, width, channels].

@@ -119,13 +119,9 @@ func (r *rig) worker(f *field, sc scenario) program {
 	}
 }
 
-// settling is how long the work may take once the faults are over.
-func (r *rig) settling() time.Duration {
-	if r.short {
-		return time.Minute
-	}
-	return 3 * time.Minute
-}
+// settling is how long the work may take once the faults are over: a request
+// that met several rests for a minute or two before it is tried again.
+const settling = 3 * time.Minute
 
 // run has the workers do some work in peace, to see what they take, then goes
 // through the schedule and waits for what was sent.
@@ -133,7 +129,7 @@ func (t *trial) run(ctx context.Context, r *rig, f *field) error {
 	if err := f.wave(ctx, t.inputs/10); err != nil {
 		return err
 	}
-	if missing, err := f.settled(ctx, r.settling()); err != nil || missing != "" {
+	if missing, err := f.settled(ctx, settling); err != nil || missing != "" {
 		return errors.Join(err, errors.New("before any fault: "+missing))
 	}
 	before, err := f.levels(ctx)
@@ -143,7 +139,7 @@ func (t *trial) run(ctx context.Context, r *rig, f *field) error {
 	if err := f.run(ctx, r.schedule(t.scenario)); err != nil {
 		return err
 	}
-	missing, err := f.settled(ctx, r.settling())
+	missing, err := f.settled(ctx, settling)
 	if err != nil {
 		return err
 	}
