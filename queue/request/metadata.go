@@ -19,6 +19,8 @@ const (
 	UploadSignature = "penstock-signature"
 	UploadAccept    = "penstock-accept"
 	UploadTTL       = "penstock-ttl" // seconds, or a duration such as "90m"
+
+	UploadRecordErrors = "penstock-record-errors" // "report" or "fail"
 )
 
 // ApplyUpload fills what r leaves open with what the uploader chose by
@@ -33,6 +35,7 @@ func (r Request) ApplyUpload(metadata map[string]string) (Request, string, error
 	fill(&r.Model, UploadModel)
 	fill(&r.Signature, UploadSignature)
 	fill(&r.Accept, UploadAccept)
+	fill(&r.RecordErrors, UploadRecordErrors)
 	if s := metadata[UploadTTL]; s != "" && r.TTL == 0 {
 		ttl, err := ParseTTL(s)
 		if err != nil {
@@ -65,6 +68,8 @@ const (
 	metaWait         = "penstock-wait-ms"
 	metaPredict      = "penstock-predict-ms"
 	metaStore        = "penstock-store-ms"
+	metaRecords      = "penstock-records"
+	metaBadRecords   = "penstock-bad-records"
 )
 
 // Provenance is what a terminal object's metadata says of it: whose it is,
@@ -83,6 +88,11 @@ type Provenance struct {
 	Wait    time.Duration // for a batch
 	Predict time.Duration // in the model
 	Store   time.Duration // from the model's end to the start of this write: encoding and waiting to write
+
+	// Records is how many an input of records had, and BadRecords how many of
+	// them have an error in their place. Both are 0 for other inputs, and for
+	// a result that was written before its input was read to its end.
+	Records, BadRecords int64
 }
 
 // Metadata writes p as the metadata of an object that will lie at self. It is
@@ -111,6 +121,9 @@ func (p Provenance) Metadata(self storage.Ref) map[string]string {
 			m[key] = v
 		}
 	}
+	if p.Records > 0 {
+		m[metaRecords], m[metaBadRecords] = strconv.FormatInt(p.Records, 10), strconv.FormatInt(p.BadRecords, 10)
+	}
 	return m
 }
 
@@ -126,6 +139,8 @@ func ParseProvenance(m map[string]string) (p Provenance, ok bool) {
 		Predict: parseMillis(m[metaPredict]), Store: parseMillis(m[metaStore]),
 	}
 	p.Attempts, _ = strconv.Atoi(m[metaAttempts]) // what can't be read stays zero
+	p.Records, _ = strconv.ParseInt(m[metaRecords], 10, 64)
+	p.BadRecords, _ = strconv.ParseInt(m[metaBadRecords], 10, 64)
 	p.Input, _ = storage.ParseRef(unescape(m[metaInput]))
 	p.Input.Version = unescape(m[metaInputVersion])
 	return p, p.Identity != ""

@@ -46,6 +46,11 @@ type Request struct {
 	// and the body's or the model's default signature.
 	Model     string
 	Signature string
+	// RecordErrors says what becomes of an input of many records of which some
+	// are bad: "report" writes each error in its record's place, "fail" fails
+	// the request. Empty leaves it to the model's file, which means "report"
+	// when it says nothing.
+	RecordErrors string
 	// TTL is how long after Enqueued the request may still be started; 0 is no
 	// limit. A request past it gets the failure object "Expired". Like Timeout
 	// it is sent to the millisecond and at most MaxDuration.
@@ -64,6 +69,12 @@ const MaxIDBytes = 256
 // MaxOutputPathBytes is the longest OutputPath: SageMaker's 512 characters of
 // S3OutputPathExtension, a slash and its 32 of Filename.
 const MaxOutputPathBytes = 512 + 1 + 32
+
+// Values of RecordErrors.
+const (
+	ReportRecords = "report"
+	FailOnRecord  = "fail"
+)
 
 // MaxDuration bounds TTL and Timeout. No queue keeps a message as long.
 const MaxDuration = 400 * 24 * time.Hour
@@ -84,6 +95,7 @@ type wire struct {
 	OutputPath     string     `json:"outputPath,omitempty"`
 	Model          string     `json:"model,omitempty"`
 	Signature      string     `json:"signature,omitempty"`
+	RecordErrors   string     `json:"recordErrors,omitempty"`
 	TTLSeconds     float64    `json:"ttlSeconds,omitempty"`
 	TimeoutSeconds float64    `json:"timeoutSeconds,omitempty"`
 	Enqueued       *time.Time `json:"enqueued,omitempty"`
@@ -126,7 +138,7 @@ func toWire(r Request) wire {
 	w := wire{
 		ID: r.ID, Input: storage.Ref{Bucket: r.Input.Bucket, Key: r.Input.Key}.String(), VersionID: r.Input.Version,
 		ETag: r.ETag, Size: r.Size, ContentType: r.ContentType, Accept: r.Accept, OutputPath: r.OutputPath,
-		Model: r.Model, Signature: r.Signature,
+		Model: r.Model, Signature: r.Signature, RecordErrors: r.RecordErrors,
 		TTLSeconds: r.TTL.Seconds(), TimeoutSeconds: r.Timeout.Seconds(),
 	}
 	if !r.Enqueued.IsZero() {
@@ -144,6 +156,7 @@ func (w wire) requests() ([]Request, error) {
 	r := Request{
 		ID: w.ID, Input: input, ETag: trimETag(w.ETag), Size: w.Size,
 		ContentType: w.ContentType, Accept: w.Accept, OutputPath: w.OutputPath, Model: w.Model, Signature: w.Signature,
+		RecordErrors: w.RecordErrors,
 	}
 	if r.TTL, err = seconds("ttlSeconds", w.TTLSeconds); err != nil {
 		return nil, err
@@ -214,6 +227,11 @@ func (r Request) Validate() error {
 	}
 	if err := r.validateOutputPath(); err != nil {
 		errs = append(errs, err)
+	}
+	switch r.RecordErrors {
+	case "", ReportRecords, FailOnRecord:
+	default:
+		fault("recordErrors is %.80q; it must be %q or %q", r.RecordErrors, ReportRecords, FailOnRecord)
 	}
 	if r.Size < 0 {
 		fault("size is %d bytes; it can't be negative", r.Size)
