@@ -120,7 +120,7 @@ func TestOutputsThatCannotBeWrittenAreNamed(t *testing.T) {
 		"too little data":   {outputs: []model.Tensor{{DType: model.Float32, Shape: []int64{2}, Data: make([]byte, 4)}}, says: `output "a" is a float32 tensor of shape [2] with 1 elements`},
 		"too few strings":   {outputs: []model.Tensor{{DType: model.String, Shape: []int64{2}}}, says: "of shape [2] with 0 elements"},
 		"negative sizes":    {outputs: []model.Tensor{{DType: model.Float32, Shape: []int64{-1, -1}, Data: make([]byte, 4)}}, says: "of shape [-1 -1]"},
-		"unknown type":      {outputs: []model.Tensor{{DType: 19, Shape: []int64{1}, Data: make([]byte, 2)}}, says: "DT_19"},
+		"unknown type":      {outputs: []model.Tensor{{DType: 19, Shape: []int64{1}, Data: make([]byte, 2)}}, says: "float16"},
 		"labels misfit":     {outputs: []model.Tensor{tensor([]float32{1, 2}, 1, 2)}, config: model.Config{Labels: digits10}, says: `penstock.json has 10 labels for output "a", which is float32 of shape [1 2]`},
 		"labels of scalars": {outputs: []model.Tensor{tensor(make([]float32, 10), 10)}, config: model.Config{Labels: digits10}, says: "raw=true"},
 		"labels of strings": {outputs: []model.Tensor{tensor(digits10, 10)}, column: true, config: model.Config{Labels: digits10}, says: "labels for output"},

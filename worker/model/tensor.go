@@ -36,12 +36,32 @@ var dtypes = map[DType]struct {
 	Bool: {"bool", 1}, String: {"string", 0},
 }
 
-// String gives NumPy's name of the type, "float32".
+// refused are the names, TensorFlow's for Python and NumPy, of the types that
+// Penstock can't carry. The binding knows those up to "variant".
+var refused = map[DType]string{
+	8: "complex64", 11: "qint8", 12: "quint8", 13: "qint32", 14: "bfloat16", 15: "qint16", 16: "quint16",
+	18: "complex128", 19: "float16", 20: "resource", 21: "variant",
+	24: "float8_e5m2", 25: "float8_e4m3fn", 26: "float8_e4m3fnuz", 27: "float8_e4m3b11fnuz", 28: "float8_e5m2fnuz",
+	29: "int4", 30: "uint4", 31: "int2", 32: "uint2", 33: "float4_e2m1fn",
+}
+
+// references are as many above the types that they refer to; models from
+// before TensorFlow 2 have them.
+const references = 100
+
+// String gives NumPy's name of the type, "float32", or TensorFlow's where NumPy
+// has none. A type that neither had when this was written is "type 99".
 func (d DType) String() string {
 	if t, ok := dtypes[d]; ok {
 		return t.name
 	}
-	return fmt.Sprintf("DT_%d", int32(d))
+	if name, ok := refused[d]; ok {
+		return name
+	}
+	if d > references && d < 2*references {
+		return (d - references).String() + "_ref"
+	}
+	return fmt.Sprintf("type %d", int32(d))
 }
 
 // Known says whether Penstock can carry the type.

@@ -118,7 +118,7 @@ func newBench(ctx context.Context, models string, seed uint64) (*bench, error) {
 		loaded = append(loaded, m)
 	}
 	w, err := worker.New(worker.Config{
-		Queue: b.queue, Requests: b.queue, Store: b.store, Locations: locations, Models: loaded,
+		Queue: b.queue, Requests: b.queue, Store: b.store, Locations: locations, Models: model.Fixed(loaded...),
 		VisibilityTimeout: 6 * time.Second, // so that its last poll ends within one
 	})
 	if err != nil {

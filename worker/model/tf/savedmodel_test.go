@@ -166,7 +166,7 @@ func TestASignatureThatCannotBeCarriedIsLeftOutByName(t *testing.T) {
 		reasons = append(reasons, r.Error())
 	}
 	want := []string{
-		`signature "half": input "x" is of type half, which isn't supported; cast it inside the model`,
+		`signature "half": input "x" is of type float16, which isn't supported; cast it inside the model`,
 		`signature "none": it has no outputs`,
 		`signature "sparse": input "x": it is a sparse or composite tensor, which isn't supported; make it dense inside the model`,
 	}
@@ -175,7 +175,7 @@ func TestASignatureThatCannotBeCarriedIsLeftOutByName(t *testing.T) {
 	}
 	delete(defs, "any")
 	_, _, err = readEndpoints(&corepb.MetaGraphDef{SignatureDef: defs})
-	wantError(t, err, "no signature can be served", "type half", "sparse")
+	wantError(t, err, "no signature can be served", "type float16", "sparse")
 	_, _, err = readEndpoints(&corepb.MetaGraphDef{})
 	wantError(t, err, "has no signature", "model.export")
 }
@@ -190,5 +190,18 @@ func wantError(t *testing.T, err error, words ...string) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("error %q does not say %q", err, w)
 		}
+	}
+}
+
+func TestARefusedTypeIsNamedAsItsPeopleKnowIt(t *testing.T) {
+	t.Parallel()
+	for number, name := range map[typespb.DataType]string{
+		typespb.DataType_DT_BFLOAT16: "bfloat16", typespb.DataType_DT_COMPLEX64: "complex64", typespb.DataType_DT_HALF: "float16",
+		typespb.DataType_DT_RESOURCE: "resource", typespb.DataType_DT_VARIANT: "variant", typespb.DataType_DT_QUINT8: "quint8",
+		typespb.DataType_DT_FLOAT_REF: "float32_ref", 24: "float8_e5m2", // newer than the binding
+	} {
+		x := map[string]*corepb.TensorInfo{"x": tensorDef("x", number, -1)}
+		_, _, err := readEndpoints(&corepb.MetaGraphDef{SignatureDef: map[string]*corepb.SignatureDef{"serve": {Inputs: x, Outputs: x}}})
+		wantError(t, err, `signature "serve": input "x" is of type `+name+", ", "cast it inside the model")
 	}
 }

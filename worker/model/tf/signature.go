@@ -71,8 +71,7 @@ func readTensors(side string, defs map[string]*corepb.TensorInfo) ([]model.Tenso
 		def := defs[alias]
 		info := model.TensorInfo{Name: alias, DType: model.DType(def.GetDtype()), Shape: []int64{}}
 		if !info.DType.Known() {
-			return nil, nil, fmt.Errorf("%s %q is of type %s, which isn't supported; cast it inside the model",
-				side, alias, strings.ToLower(strings.TrimPrefix(def.GetDtype().String(), "DT_")))
+			return nil, nil, fmt.Errorf("%s %q is of type %s, which isn't supported; cast it inside the model", side, alias, info.DType)
 		}
 		name, err := parseTensorName(def.GetName())
 		if err != nil {
