@@ -23,6 +23,7 @@ const (
 	awsErrors = "github.com/aws/smithy-go/..."
 	tfgo      = "github.com/galeone/tfgo/..."
 	binding   = "github.com/galeone/tensorflow/tensorflow/go" // cgo; the generated protobufs below it are pure Go
+	protobufs = binding + "/core/..."
 	zap       = "go.uber.org/zap/..."
 	metrics   = "github.com/prometheus/client_golang/prometheus/..."
 	xsync     = "golang.org/x/sync/..."
@@ -76,8 +77,13 @@ var direct = []directRule{
 	},
 	{
 		"worker/model/tf/...",
-		[]string{"worker/model", tfgo, binding, binding + "/...", "google.golang.org/protobuf/...", zap},
+		[]string{"worker/model", "worker/model/savedmodel", tfgo, binding, binding + "/...", "google.golang.org/protobuf/...", zap},
 		"all that knows TensorFlow is in one place, and it knows nothing of queues and stores",
+	},
+	{
+		"worker/model/savedmodel/...",
+		[]string{"worker/model", protobufs, "google.golang.org/protobuf/..."},
+		"what a SavedModel says of itself is for programs without TensorFlow too",
 	},
 	{
 		"worker/model/source/...",

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/model/savedmodel"
 )
 
 // Model is a loaded SavedModel.
@@ -65,11 +66,11 @@ func load(dir string, opts Options) (*Model, error) {
 	if err := checkBinding(); err != nil {
 		return nil, err
 	}
-	metaGraph, err := readMetaGraph(dir)
+	metaGraph, err := savedmodel.ReadMetaGraph(dir)
 	if err != nil {
 		return nil, err
 	}
-	endpoints, refused, err := readEndpoints(metaGraph)
+	endpoints, refused, err := savedmodel.ReadEndpoints(metaGraph)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func load(dir string, opts Options) (*Model, error) {
 		signatures: make(map[string]*model.Signature, len(endpoints)),
 		callables:  make(map[string]*callable, len(endpoints)),
 	}
-	if err := recovered(func() { m.graph = tfgo.LoadModel(dir, []string{serveTag}, options) }); err != nil {
+	if err := recovered(func() { m.graph = tfgo.LoadModel(dir, []string{savedmodel.ServeTag}, options) }); err != nil {
 		return nil, withoutCode(err)
 	}
 	if err := m.resolve(endpoints); err != nil {
@@ -97,15 +98,15 @@ func load(dir string, opts Options) (*Model, error) {
 }
 
 // resolve finds the signatures' tensors in the graph.
-func (m *Model) resolve(endpoints []endpoint) error {
+func (m *Model) resolve(endpoints []savedmodel.Endpoint) error {
 	for _, e := range endpoints {
 		c := &callable{Signature: e.Signature}
 		err := recovered(func() {
-			for _, n := range e.feeds {
-				c.feeds = append(c.feeds, m.graph.Op(n.op, n.index))
+			for _, n := range e.Feeds {
+				c.feeds = append(c.feeds, m.graph.Op(n.Op, n.Index))
 			}
-			for _, n := range e.fetches {
-				c.fetches = append(c.fetches, m.graph.Op(n.op, n.index))
+			for _, n := range e.Fetches {
+				c.fetches = append(c.fetches, m.graph.Op(n.Op, n.Index))
 			}
 		})
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/model/savedmodel"
 )
 
 // open loads a model and closes it when the test ends.
@@ -48,7 +49,7 @@ func save(t testing.TB, root *op.Scope, sigs map[string]*corepb.SignatureDef) (d
 		t.Fatal(err)
 	}
 	meta := &corepb.MetaGraphDef{
-		MetaInfoDef:  &corepb.MetaGraphDef_MetaInfoDef{Tags: []string{serveTag}},
+		MetaInfoDef:  &corepb.MetaGraphDef_MetaInfoDef{Tags: []string{savedmodel.ServeTag}},
 		GraphDef:     &graphpb.GraphDef{},
 		SignatureDef: sigs,
 	}
@@ -60,7 +61,7 @@ func save(t testing.TB, root *op.Scope, sigs map[string]*corepb.SignatureDef) (d
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, savedModelFile), b, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, savedmodel.File), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -121,11 +122,11 @@ func TestMissingVariablesAreToldApartFromTheKerasTrap(t *testing.T) {
 	wantError(t, trap.WarmUp(t.Context()), "Could not find variable", "Keras 3", `export it with model.export("DIR")`)
 
 	dir := t.TempDir()
-	b, err := os.ReadFile(filepath.Join(testModel("halfplustwo"), savedModelFile))
+	b, err := os.ReadFile(filepath.Join(testModel("halfplustwo"), savedmodel.File))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, savedModelFile), b, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, savedmodel.File), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	wantError(t, open(t, dir).WarmUp(t.Context()), "no variables/variables.index", "copy the whole SavedModel again")

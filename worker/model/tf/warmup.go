@@ -7,14 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/model/savedmodel"
 )
 
 // WarmUp runs every signature once, on zeros and empty strings, so that the
@@ -73,14 +72,8 @@ func lacksVariables(err error) bool {
 }
 
 func (m *Model) remedy() string {
-	if !hasVariables(m.dir) {
+	if !savedmodel.HasVariables(m.dir) {
 		return "the directory has no variables/variables.index: copy the whole SavedModel again"
 	}
 	return `tf.saved_model.save writes a Keras 3 model without its variables: export it with model.export("DIR")`
-}
-
-// hasVariables says whether the checkpoint of the model in dir is there.
-func hasVariables(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "variables", "variables.index"))
-	return err == nil
 }

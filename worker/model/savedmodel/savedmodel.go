@@ -1,4 +1,7 @@
-package tf
+// Package savedmodel reads what a SavedModel says of itself: its graph, its
+// signatures, and what is there instead when it is none. It needs no
+// TensorFlow, so that programs without it can look at a model too.
+package savedmodel
 
 import (
 	"errors"
@@ -14,35 +17,38 @@ import (
 )
 
 const (
-	savedModelFile = "saved_model.pb"
-	serveTag       = "serve"
-	exportHint     = `write it as a SavedModel with model.export("DIR")`
+	// File is the file that makes a directory a SavedModel.
+	File = "saved_model.pb"
+	// ServeTag is the tag of the graph that is meant for serving.
+	ServeTag = "serve"
+
+	exportHint = `write it as a SavedModel with model.export("DIR")`
 )
 
-// readMetaGraph reads the graph that is meant for serving from a SavedModel's
+// ReadMetaGraph reads the graph that is meant for serving from a SavedModel's
 // directory, and says what to do when there is none.
-func readMetaGraph(dir string) (*corepb.MetaGraphDef, error) {
-	b, err := os.ReadFile(filepath.Join(dir, savedModelFile))
+func ReadMetaGraph(dir string) (*corepb.MetaGraphDef, error) {
+	b, err := os.ReadFile(filepath.Join(dir, File))
 	if err != nil {
 		return nil, explainNoModel(dir, err)
 	}
 	var saved corepb.SavedModel
 	if err := proto.Unmarshal(b, &saved); err != nil {
-		return nil, fmt.Errorf("%s: damaged or cut off after %d bytes; copy the model again: %w", savedModelFile, len(b), err)
+		return nil, fmt.Errorf("%s: damaged or cut off after %d bytes; copy the model again: %w", File, len(b), err)
 	}
 	var tagSets []string
 	for _, g := range saved.GetMetaGraphs() {
 		tags := g.GetMetaInfoDef().GetTags()
-		if slices.Equal(tags, []string{serveTag}) {
+		if slices.Equal(tags, []string{ServeTag}) {
 			return g, nil
 		}
 		tagSets = append(tagSets, "{"+strings.Join(tags, ", ")+"}")
 	}
 	if len(tagSets) == 0 {
-		return nil, fmt.Errorf("%s: no graph in its %d bytes: it is empty or cut off; copy the model again", savedModelFile, len(b))
+		return nil, fmt.Errorf("%s: no graph in its %d bytes: it is empty or cut off; copy the model again", File, len(b))
 	}
 	return nil, fmt.Errorf("%s: no graph is tagged {%s}, there is only %s; export the model for serving",
-		savedModelFile, serveTag, strings.Join(tagSets, " "))
+		File, ServeTag, strings.Join(tagSets, " "))
 }
 
 // explainNoModel says what is in dir instead of a readable saved_model.pb.
@@ -51,7 +57,7 @@ func explainNoModel(dir string, cause error) error {
 		if isKerasFile(dir) {
 			return fmt.Errorf("this is a Keras file, not a SavedModel directory; load it in Keras and %s", exportHint)
 		}
-		return errors.New("this is a file; a SavedModel is a directory that holds " + savedModelFile)
+		return errors.New("this is a file; a SavedModel is a directory that holds " + File)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -60,7 +66,7 @@ func explainNoModel(dir string, cause error) error {
 	if !errors.Is(cause, fs.ErrNotExist) {
 		return cause
 	}
-	return fmt.Errorf("there is no %s; %s", savedModelFile, describe(entries))
+	return fmt.Errorf("there is no %s; %s", File, describe(entries))
 }
 
 // describe lists a directory and guesses what its owner meant.
@@ -89,7 +95,7 @@ func describe(entries []fs.DirEntry) string {
 		hint = fmt.Sprintf("; these look like versions of a model: name one of them, such as %s/", versions[len(versions)-1])
 	case len(keras) > 0:
 		hint = fmt.Sprintf("; %s is a Keras file: load it in Keras and %s", keras[0], exportHint)
-	case has(savedModelFile + "txt"):
+	case has(File + "txt"):
 		hint = "; the text form isn't supported: save it in the binary form"
 	case has("variables/"):
 		hint = "; the variables are here without their graph: copy the whole SavedModel again"
@@ -102,4 +108,10 @@ func describe(entries []fs.DirEntry) string {
 
 func isKerasFile(name string) bool {
 	return slices.Contains([]string{".keras", ".h5", ".hdf5"}, strings.ToLower(filepath.Ext(name)))
+}
+
+// HasVariables says whether the checkpoint of the SavedModel in dir is there.
+func HasVariables(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "variables", "variables.index"))
+	return err == nil
 }

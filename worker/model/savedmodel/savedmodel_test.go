@@ -1,4 +1,4 @@
-package tf
+package savedmodel
 
 import (
 	"fmt"
@@ -35,11 +35,11 @@ func TestSignaturesAreReadAsTensorFlowForPythonWroteThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, err := readMetaGraph(testModel(name))
+			g, err := ReadMetaGraph(testModel(name))
 			if err != nil {
 				t.Fatal(err)
 			}
-			endpoints, refused, err := readEndpoints(g)
+			endpoints, refused, err := ReadEndpoints(g)
 			if err != nil || len(refused) > 0 {
 				t.Fatalf("refused %v, %v", refused, err)
 			}
@@ -68,8 +68,8 @@ func TestADirectoryWithoutAModelSaysWhatToDo(t *testing.T) {
 		"text form": {files{"saved_model.pbtxt": ""}, []string{"text form isn't supported"}},
 		"no graph":  {files{"variables/variables.index": ""}, []string{"copy the whole SavedModel again"}},
 		"many":      {files{"a": "", "b": "", "c": "", "d": "", "e": "", "f": "", "g": "", "h": "", "i": "", "j": "", "k": "", "l": ""}, []string{"a, b, c", "and 2 more"}},
-		"zero":      {files{savedModelFile: ""}, []string{"empty or cut off"}},
-		"damaged":   {files{savedModelFile: "\x08\x01\x12\xff\xff\x01half"}, []string{"damaged or cut off after 10 bytes"}},
+		"zero":      {files{File: ""}, []string{"empty or cut off"}},
+		"damaged":   {files{File: "\x08\x01\x12\xff\xff\x01half"}, []string{"damaged or cut off after 10 bytes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,33 +83,33 @@ func TestADirectoryWithoutAModelSaysWhatToDo(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := readMetaGraph(dir)
+			_, err := ReadMetaGraph(dir)
 			wantError(t, err, c.want...)
 		})
 	}
-	_, err := readMetaGraph(filepath.Join(t.TempDir(), "nothing"))
+	_, err := ReadMetaGraph(filepath.Join(t.TempDir(), "nothing"))
 	wantError(t, err, "nothing", "no such file")
 	file := filepath.Join(t.TempDir(), "mine.keras")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err = readMetaGraph(file)
+	_, err = ReadMetaGraph(file)
 	wantError(t, err, "a Keras file, not a SavedModel directory", "model.export")
 }
 
 func TestACutOffModelIsNamedAsSuchAtAnyLength(t *testing.T) {
 	t.Parallel()
-	whole, err := os.ReadFile(filepath.Join(testModel("halfplustwo"), savedModelFile))
+	whole, err := os.ReadFile(filepath.Join(testModel("halfplustwo"), File))
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	for n := 0; n < len(whole); n += max(1, len(whole)/40) {
-		if err := os.WriteFile(filepath.Join(dir, savedModelFile), whole[:n], 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, File), whole[:n], 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := readMetaGraph(dir)
-		wantError(t, err, savedModelFile, "cut off", "copy the model again")
+		_, err := ReadMetaGraph(dir)
+		wantError(t, err, File, "cut off", "copy the model again")
 	}
 }
 
@@ -123,10 +123,10 @@ func TestOtherTagsAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, savedModelFile), b, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, File), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err = readMetaGraph(dir)
+	_, err = ReadMetaGraph(dir)
 	wantError(t, err, "{serve}", "{serve, tpu} {train}")
 }
 
@@ -154,7 +154,7 @@ func TestASignatureThatCannotBeCarriedIsLeftOutByName(t *testing.T) {
 		"none":                  {Inputs: tensors{"x": fine}},
 		"any":                   {Inputs: tensors{"x": anyShape}, Outputs: tensors{"y": fine}},
 	}
-	endpoints, refused, err := readEndpoints(&corepb.MetaGraphDef{SignatureDef: defs})
+	endpoints, refused, err := ReadEndpoints(&corepb.MetaGraphDef{SignatureDef: defs})
 	if err != nil || len(endpoints) != 1 || endpoints[0].Name != "any" {
 		t.Fatalf("endpoints %+v, %v", endpoints, err)
 	}
@@ -174,9 +174,9 @@ func TestASignatureThatCannotBeCarriedIsLeftOutByName(t *testing.T) {
 		t.Errorf("refused %q,\nwant    %q", reasons, want)
 	}
 	delete(defs, "any")
-	_, _, err = readEndpoints(&corepb.MetaGraphDef{SignatureDef: defs})
+	_, _, err = ReadEndpoints(&corepb.MetaGraphDef{SignatureDef: defs})
 	wantError(t, err, "no signature can be served", "type float16", "sparse")
-	_, _, err = readEndpoints(&corepb.MetaGraphDef{})
+	_, _, err = ReadEndpoints(&corepb.MetaGraphDef{})
 	wantError(t, err, "has no signature", "model.export")
 }
 
@@ -201,7 +201,7 @@ func TestARefusedTypeIsNamedAsItsPeopleKnowIt(t *testing.T) {
 		typespb.DataType_DT_FLOAT_REF: "float32_ref", 24: "float8_e5m2", // newer than the binding
 	} {
 		x := map[string]*corepb.TensorInfo{"x": tensorDef("x", number, -1)}
-		_, _, err := readEndpoints(&corepb.MetaGraphDef{SignatureDef: map[string]*corepb.SignatureDef{"serve": {Inputs: x, Outputs: x}}})
+		_, _, err := ReadEndpoints(&corepb.MetaGraphDef{SignatureDef: map[string]*corepb.SignatureDef{"serve": {Inputs: x, Outputs: x}}})
 		wantError(t, err, `signature "serve": input "x" is of type `+name+", ", "cast it inside the model")
 	}
 }

@@ -1,4 +1,4 @@
-package tf
+package savedmodel
 
 import (
 	"cmp"
@@ -14,21 +14,21 @@ import (
 	"github.com/penstock/penstock/worker/model"
 )
 
-// endpoint is a signature with the names of the graph's tensors behind it.
-type endpoint struct {
+// Endpoint is a signature with the names of the graph's tensors behind it.
+type Endpoint struct {
 	*model.Signature
-	feeds, fetches []tensorName // in the order of Inputs and Outputs
+	Feeds, Fetches []TensorName // in the order of Inputs and Outputs
 }
 
-// tensorName is one output of an operation of the graph: "serving_default_x:0".
-type tensorName struct {
-	op    string
-	index int
+// TensorName is one output of an operation of the graph: "serving_default_x:0".
+type TensorName struct {
+	Op    string
+	Index int
 }
 
-// readEndpoints gives every signature that Penstock can carry. What it can't
+// ReadEndpoints gives every signature that Penstock can carry. What it can't
 // carry is in refused, with the reason; when nothing is left that is an error.
-func readEndpoints(g *corepb.MetaGraphDef) (endpoints []endpoint, refused []error, err error) {
+func ReadEndpoints(g *corepb.MetaGraphDef) (endpoints []Endpoint, refused []error, err error) {
 	for _, name := range slices.Sorted(maps.Keys(g.GetSignatureDef())) {
 		if strings.HasPrefix(name, "__saved_model_") {
 			continue // TensorFlow's own: initialisation and training
@@ -49,11 +49,11 @@ func readEndpoints(g *corepb.MetaGraphDef) (endpoints []endpoint, refused []erro
 	return nil, nil, errors.New(`the model has no signature; save it with tf.saved_model.save(…, signatures=…) or model.export("DIR")`)
 }
 
-func readEndpoint(name string, def *corepb.SignatureDef) (endpoint, error) {
-	e := endpoint{Signature: &model.Signature{Name: name}}
+func readEndpoint(name string, def *corepb.SignatureDef) (Endpoint, error) {
+	e := Endpoint{Signature: &model.Signature{Name: name}}
 	var errIn, errOut error
-	e.Inputs, e.feeds, errIn = readTensors("input", def.GetInputs())
-	e.Outputs, e.fetches, errOut = readTensors("output", def.GetOutputs())
+	e.Inputs, e.Feeds, errIn = readTensors("input", def.GetInputs())
+	e.Outputs, e.Fetches, errOut = readTensors("output", def.GetOutputs())
 	if err := cmp.Or(errIn, errOut); err != nil {
 		return e, err
 	}
@@ -64,9 +64,9 @@ func readEndpoint(name string, def *corepb.SignatureDef) (endpoint, error) {
 }
 
 // readTensors reads one side of a signature, in ascending order of name.
-func readTensors(side string, defs map[string]*corepb.TensorInfo) ([]model.TensorInfo, []tensorName, error) {
+func readTensors(side string, defs map[string]*corepb.TensorInfo) ([]model.TensorInfo, []TensorName, error) {
 	var infos []model.TensorInfo
-	var names []tensorName
+	var names []TensorName
 	for _, alias := range slices.Sorted(maps.Keys(defs)) {
 		def := defs[alias]
 		info := model.TensorInfo{Name: alias, DType: model.DType(def.GetDtype()), Shape: []int64{}}
@@ -92,17 +92,17 @@ func readTensors(side string, defs map[string]*corepb.TensorInfo) ([]model.Tenso
 
 // parseTensorName splits "op:index". A sparse or composite tensor has no name
 // of its own.
-func parseTensorName(s string) (tensorName, error) {
+func parseTensorName(s string) (TensorName, error) {
 	if s == "" {
-		return tensorName{}, errors.New("it is a sparse or composite tensor, which isn't supported; make it dense inside the model")
+		return TensorName{}, errors.New("it is a sparse or composite tensor, which isn't supported; make it dense inside the model")
 	}
 	op, digits, found := strings.Cut(s, ":")
 	if !found {
-		return tensorName{op: op}, nil
+		return TensorName{Op: op}, nil
 	}
 	index, err := strconv.Atoi(digits)
 	if err != nil || index < 0 {
-		return tensorName{}, fmt.Errorf("%q is not a tensor's name", s)
+		return TensorName{}, fmt.Errorf("%q is not a tensor's name", s)
 	}
-	return tensorName{op, index}, nil
+	return TensorName{op, index}, nil
 }
