@@ -72,11 +72,17 @@ type Model interface {
 
 	// Run runs one batch. Each part is one item's share: for every input of
 	// sig, in order, a tensor whose first dimension is that item's number of
-	// rows. Parts of one call have the same shapes but for the first
-	// dimension. A signature with a fixed batch takes up to that many rows in
-	// all: Run fills with zero rows and trims the result. One without a batch
-	// dimension takes one part, as it is. The result has one entry a part, with a tensor for every
-	// output of sig, in order, of that part's rows.
+	// rows. Parts of one call have the same shapes but for the first dimension;
+	// where Config's Pad names an input, they have once they are filled up,
+	// which Run does, and it cuts the outputs back that Trim names. A signature
+	// with a fixed batch takes up to that many rows in all: Run fills with zero
+	// rows and trims the result. One without a batch dimension takes one part,
+	// as it is. The result has one entry a part, with a tensor for every output
+	// of sig, in order, of that part's rows.
+	//
+	// Outputs can turn out not to be of the run's rows, whatever sig says. Those
+	// of one part are passed on as they are; with several parts, or with rows
+	// that filled the batch, Run errs with an *UnbatchableError.
 	//
 	// A run can't be interrupted; ctx is only looked at before it starts.
 	// An error concerns the whole batch: which part is to blame is for the
@@ -103,3 +109,24 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// UnbatchableError says that an output's first dimension is not that of the
+// rows of its run, as that of a mean over them: it can't be shared out among
+// parts, which are therefore to be run one by one.
+type UnbatchableError struct {
+	Output string
+	Shape  []int64 // that the output had
+	Rows   int64   // of the run
+}
+
+func (e *UnbatchableError) Error() string { return e.Unwrap().Error() }
+
+// Unwrap gives an *Error, permanent: to whom the rows of a run do not matter,
+// the signature can't be run in the way it was.
+func (e *UnbatchableError) Unwrap() error {
+	return &Error{
+		Code: "FAILED_PRECONDITION", Permanent: true,
+		Message: fmt.Sprintf("output %q has shape %v for %d rows; its first dimension must be the batch's, "+
+			"so this model can't be batched: give its outputs a fixed first dimension", e.Output, e.Shape, e.Rows),
+	}
+}

@@ -115,10 +115,40 @@ func (m *Model) Run(ctx context.Context, sig *model.Signature, parts [][]model.T
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := check(sig, parts); err != nil {
+	padding, err := model.NewPadding(sig, m.config)
+	if err != nil {
 		return nil, fmt.Errorf("fake model: %w", err)
 	}
-	return m.run(ctx, sig, parts)
+	grown, shapes := grow(padding, parts)
+	if err := check(sig, grown); err != nil {
+		return nil, fmt.Errorf("fake model: %w", err)
+	}
+	results, err := m.run(ctx, sig, grown)
+	if err != nil || padding == nil {
+		return results, err
+	}
+	for k, outputs := range results {
+		for o := range outputs {
+			outputs[o], _ = padding.Cut(o, outputs[o], parts[k], shapes)
+		}
+	}
+	return results, nil
+}
+
+// grow fills rows up, and gives the shape that those of each input have then.
+func grow(p *model.Padding, parts [][]model.Tensor) (grown [][]model.Tensor, shapes [][]int64) {
+	if p == nil {
+		return parts, nil
+	}
+	grown = make([][]model.Tensor, len(parts))
+	for k, part := range parts {
+		shapes = nil
+		for i, t := range part {
+			shapes = append(shapes, p.RowShape(i, t))
+			grown[k] = append(grown[k], p.Grow(i, t, shapes[i]))
+		}
+	}
+	return grown, shapes
 }
 
 // Close errs when it is called twice or during a run.

@@ -23,6 +23,17 @@ func Delay(d time.Duration) Knob {
 	}
 }
 
+// Cost makes every run take perRun and perRow for each of its rows, those that
+// fill the batch included. Like a real run, it can't be interrupted.
+func Cost(perRun, perRow time.Duration) Knob {
+	return func(next RunFunc) RunFunc {
+		return func(ctx context.Context, sig *model.Signature, parts [][]model.Tensor) ([][]model.Tensor, error) {
+			time.Sleep(perRun + time.Duration(rows(parts))*perRow)
+			return next(ctx, sig, parts)
+		}
+	}
+}
+
 // FailWhen fails a whole batch with err when match holds for one of its parts.
 func FailWhen(match func(part []model.Tensor) bool, err error) Knob {
 	return func(next RunFunc) RunFunc {
@@ -98,12 +109,7 @@ func (r *Recorder) Knob() Knob {
 }
 
 func (r *Recorder) begin(sig *model.Signature, parts [][]model.Tensor) int {
-	b := Batch{Signature: sig.Name, Parts: len(parts), Start: time.Now()}
-	for _, part := range parts {
-		if len(part) > 0 {
-			b.Rows += part[0].Rows()
-		}
-	}
+	b := Batch{Signature: sig.Name, Parts: len(parts), Rows: rows(parts), Start: time.Now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running++
@@ -132,4 +138,14 @@ func (r *Recorder) MostConcurrent() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mostRuns
+}
+
+// rows counts those of the first input, over all parts.
+func rows(parts [][]model.Tensor) (n int64) {
+	for _, part := range parts {
+		if len(part) > 0 {
+			n += part[0].Rows()
+		}
+	}
+	return n
 }

@@ -78,11 +78,8 @@ func (d *decoder) decode(encoded []byte) (model.Tensor, error) {
 		return model.Tensor{}, err
 	}
 	defer free(out)
-	rows, err := split(out[0], nil)
-	if err != nil {
-		return model.Tensor{}, err
-	}
-	return rows[0], nil
+	row, err := view(out[0])
+	return owned(row), err
 }
 
 // decoders keeps a decoder for each format, spec and type that was asked for;

@@ -112,6 +112,9 @@ func (m *Model) resolve(endpoints []savedmodel.Endpoint) error {
 		if err != nil {
 			return fmt.Errorf("signature %q: %w", e.Name, withoutCode(err))
 		}
+		if c.padding, err = model.NewPadding(e.Signature, m.opts.Config); err != nil {
+			return fmt.Errorf("signature %q: %s: %w", e.Name, model.ConfigFile, err)
+		}
 		m.signatures[e.Name] = e.Signature
 		m.callables[e.Name] = c
 	}

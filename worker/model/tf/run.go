@@ -17,6 +17,7 @@ import (
 type callable struct {
 	*model.Signature
 	feeds, fetches []tensorflow.Output // in the order of Inputs and Outputs
+	padding        *model.Padding
 }
 
 // Run runs one batch, as [model.Model] says. What is wrong with the parts
@@ -48,7 +49,7 @@ func (m *Model) run(c *callable, p plan, parts [][]model.Tensor) ([][]model.Tens
 		for k, part := range parts {
 			column[k] = part[i]
 		}
-		t, err := join(in.DType, p.shape(column[0]), column)
+		t, err := c.join(i, p, column)
 		if err != nil {
 			return nil, fmt.Errorf("input %q: %w", in.Name, err)
 		}
@@ -60,27 +61,36 @@ func (m *Model) run(c *callable, p plan, parts [][]model.Tensor) ([][]model.Tens
 		return nil, err
 	}
 	native = append(native, outputs...)
-	return c.results(p, outputs)
+	return c.results(p, parts, outputs)
 }
 
 // results copies the outputs into one list a part.
-func (c *callable) results(p plan, outputs []*tensorflow.Tensor) ([][]model.Tensor, error) {
-	results := make([][]model.Tensor, max(len(p.rows), 1))
-	for i, out := range c.Outputs {
-		if shape := outputs[i].Shape(); !p.asIs && (len(shape) == 0 || shape[0] != p.total) {
-			return nil, &model.Error{
-				Code: failedPrecondition,
-				Message: fmt.Sprintf("output %q has shape %v for %d rows; its first dimension must be the batch's, "+
-					"so this model can't be batched: give its outputs a fixed first dimension", out.Name, shape, p.total),
-				Permanent: true,
-			}
-		}
-		tensors, err := split(outputs[i], p.rows)
+func (c *callable) results(p plan, parts [][]model.Tensor, outputs []*tensorflow.Tensor) ([][]model.Tensor, error) {
+	results := make([][]model.Tensor, len(parts))
+	for o, out := range c.Outputs {
+		whole, err := view(outputs[o])
 		if err != nil {
 			return nil, fmt.Errorf("output %q: %w", out.Name, err)
 		}
-		for k, t := range tensors {
+		switch {
+		case p.asIs:
+			results[0] = append(results[0], owned(whole))
+			continue
+		case len(whole.Shape) > 0 && whole.Shape[0] == p.total:
+		case len(parts) == 1 && p.rows[0] == p.total:
+			results[0] = append(results[0], owned(whole))
+			continue
+		default:
+			return nil, &model.UnbatchableError{Output: out.Name, Shape: whole.Shape, Rows: p.total}
+		}
+		from := int64(0)
+		for k, n := range p.rows {
+			t, copied := c.padding.Cut(o, whole.Slice(from, from+n), parts[k], p.shapes)
+			if !copied {
+				t = owned(t)
+			}
 			results[k] = append(results[k], t)
+			from += n
 		}
 	}
 	return results, nil
@@ -88,18 +98,10 @@ func (c *callable) results(p plan, outputs []*tensorflow.Tensor) ([][]model.Tens
 
 // plan says how the parts of one run share its rows.
 type plan struct {
-	asIs  bool    // one part, without a batch dimension; the rest is zero
-	rows  []int64 // of each part
-	total int64   // of the run: the parts' rows, or the fixed batch
-}
-
-// shape is the shape of an input whose first part is t.
-func (p plan) shape(t model.Tensor) []int64 {
-	shape := slices.Clone(t.Shape)
-	if !p.asIs {
-		shape[0] = p.total
-	}
-	return shape
+	asIs   bool      // one part, without a batch dimension; the rest is zero
+	rows   []int64   // of each part
+	total  int64     // of the run: the parts' rows, or the fixed batch
+	shapes [][]int64 // of a row of each input
 }
 
 // plan checks the parts, so that nothing which doesn't fit reaches native
@@ -117,7 +119,7 @@ func (c *callable) plan(parts [][]model.Tensor) (plan, error) {
 			return plan{}, invalid(fmt.Sprintf("signature %q takes %d inputs, part %d has %d", c.Name, len(c.Inputs), k, len(part)))
 		}
 		for i, t := range part {
-			if err := c.check(i, t, parts[0][i]); err != nil {
+			if err := c.check(i, t); err != nil {
 				return plan{}, invalid(fmt.Sprintf("input %q: %v", c.Inputs[i].Name, err))
 			}
 			// A scalar for an input of unknown rank has no rows to join.
@@ -135,7 +137,10 @@ func (c *callable) plan(parts [][]model.Tensor) (plan, error) {
 
 // share adds up the rows of the parts of a signature with a batch dimension.
 func (c *callable) share(parts [][]model.Tensor, limit int64) (plan, error) {
-	p := plan{rows: make([]int64, len(parts))}
+	p := plan{rows: make([]int64, len(parts)), shapes: make([][]int64, len(c.Inputs))}
+	for i, t := range parts[0] {
+		p.shapes[i] = c.padding.RowShape(i, t)
+	}
 	for k, part := range parts {
 		p.rows[k] = part[0].Rows()
 		p.total += p.rows[k]
@@ -143,7 +148,7 @@ func (c *callable) share(parts [][]model.Tensor, limit int64) (plan, error) {
 			if t.Rows() != p.rows[k] {
 				return plan{}, invalid(fmt.Sprintf("input %q has %d rows, input %q has %d", c.Inputs[0].Name, p.rows[k], c.Inputs[i].Name, t.Rows()))
 			}
-			if !slices.Equal(t.Shape[1:], parts[0][i].Shape[1:]) {
+			if !slices.Equal(c.padding.RowShape(i, t), p.shapes[i]) {
 				return plan{}, invalid(fmt.Sprintf("input %q has shape %v, that of another part is %v", c.Inputs[i].Name, t.Shape, parts[0][i].Shape))
 			}
 		}
@@ -159,7 +164,7 @@ func (c *callable) share(parts [][]model.Tensor, limit int64) (plan, error) {
 
 // check compares a tensor with what input i declares, but for the first
 // dimension of a batch.
-func (c *callable) check(i int, t, first model.Tensor) error {
+func (c *callable) check(i int, t model.Tensor) error {
 	in := c.Inputs[i]
 	if t.DType != in.DType {
 		return fmt.Errorf("it takes %s, not %s", in.DType, t.DType)

@@ -3,9 +3,7 @@
 package tf
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"math"
 	"math/bits"
 	"slices"
@@ -18,56 +16,61 @@ import (
 	"github.com/penstock/penstock/worker/model"
 )
 
-// join copies tensors of one input, one a part, one below the other into
-// native memory, and fills shape with zeros or empty strings behind them. The
-// caller frees the result.
-func join(dtype model.DType, shape []int64, tensors []model.Tensor) (*tensorflow.Tensor, error) {
+// join copies tensors of input i, one a part, one below the other into native
+// memory, their rows filled up as the plan says, and fills the rest with zeros
+// or empty strings. The caller frees the result.
+func (c *callable) join(i int, p plan, tensors []model.Tensor) (*tensorflow.Tensor, error) {
+	dtype, shape, row := c.Inputs[i].DType, slices.Clone(tensors[0].Shape), []int64(nil)
+	switch {
+	case !p.asIs:
+		row = p.shapes[i]
+		shape = append([]int64{p.total}, row...)
+	case len(shape) > 0:
+		row = shape[1:]
+	}
+	put := func(native []byte) {
+		for _, t := range tensors {
+			native = native[c.padding.Put(native, i, t, row):]
+		}
+		clear(native)
+	}
 	switch dtype {
-	case model.String:
+	case model.String, model.Uint32, model.Uint64: // ReadTensor refuses them
 		t, err := allocate(dtype, shape)
 		if err != nil {
 			return nil, err
 		}
-		i := int64(0)
+		if dtype != model.String {
+			put(contents(t))
+			return t, nil
+		}
+		at := int64(0)
 		for _, part := range tensors {
-			for _, s := range part.Bytes {
-				putString(t, i, s)
-				i++
+			for _, s := range c.padding.Strings(i, part, row) {
+				putString(t, at, s)
+				at++
 			}
 		}
 		return t, nil
-	case model.Uint32, model.Uint64: // ReadTensor refuses them
-		t, err := allocate(dtype, shape)
-		if err != nil {
-			return nil, err
-		}
-		rest := contents(t)
-		for _, part := range tensors {
-			rest = rest[copy(rest, part.Data):]
-		}
-		return t, nil
 	}
-	readers := make([]io.Reader, 0, len(tensors)+1)
-	for _, part := range tensors {
-		readers = append(readers, bytes.NewReader(part.Data))
-	}
-	return tensorflow.ReadTensor(tensorflow.DataType(dtype), shape, io.MultiReader(append(readers, zeros{})...))
+	return tensorflow.ReadTensor(tensorflow.DataType(dtype), shape, writer(put))
 }
 
-// zeros is an endless stream of zero bytes.
-type zeros struct{}
+// writer is a reader that has what it gives written in its place, all at once:
+// ReadTensor asks for the whole of a tensor.
+type writer func(native []byte)
 
-func (zeros) Read(b []byte) (int, error) {
-	clear(b)
+func (w writer) Read(b []byte) (int, error) {
+	w(b)
 	return len(b), nil
 }
 
-// split copies an output out of native memory, into a tensor for each count of
-// rows; rows behind them are left out. A nil rows copies it whole.
-func split(t *tensorflow.Tensor, rows []int64) ([]model.Tensor, error) {
+// view is an output where it lies in native memory: it is valid until t is
+// freed. Only strings are copied.
+func view(t *tensorflow.Tensor) (model.Tensor, error) {
 	dtype, shape := model.DType(t.DataType()), slices.Clone(t.Shape())
 	if !dtype.Known() {
-		return nil, fmt.Errorf("it came as type %s", dtype)
+		return model.Tensor{}, fmt.Errorf("it came as type %s", dtype)
 	}
 	if shape == nil {
 		shape = []int64{}
@@ -78,16 +81,7 @@ func split(t *tensorflow.Tensor, rows []int64) ([]model.Tensor, error) {
 	} else {
 		whole.Data = contents(t)
 	}
-	if rows == nil {
-		return []model.Tensor{owned(whole)}, nil
-	}
-	parts := make([]model.Tensor, len(rows))
-	from := int64(0)
-	for i, n := range rows {
-		parts[i] = owned(whole.Slice(from, from+n))
-		from += n
-	}
-	return parts, nil
+	return whole, nil
 }
 
 // owned moves a tensor's fixed-size elements from native memory to Go's.
