@@ -107,7 +107,10 @@ type Source struct {
 	Name            string // the object's key: its extension is the second clue
 	Signature       string // the signature that the request asks for; empty leaves it to the body, else "serving_default", else the only one
 	MaxPixels       int64  // an image with more is refused before it is decoded; 0 means DefaultMaxPixels
-	MaxBytes        int64  // what is compressed and becomes more bytes is refused; 0 means DefaultMaxBytes
+	MaxBytes        int64  // what is compressed and becomes more bytes is refused by Decode; 0 means DefaultMaxBytes. OpenRecords has a bound of its own
+	MaxRecordBytes  int64  // a longer record of JSON lines, CSV or TFRecord is a bad one; 0 means DefaultMaxRecordBytes
+
+	byDefault bool // ContentType is the model file's
 }
 
 // DefaultMaxPixels bounds width times height of an image: 50 megapixels, which
@@ -152,7 +155,7 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 // The tensors may share memory with body. An error that is an *Error is the
 // input's fault; a *model.Error comes from decoding an image.
 func Decode(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
-	body, src, err := unpack(body, src)
+	body, src, err := unpack(body, src, m)
 	if err != nil {
 		return nil, err
 	}
@@ -169,15 +172,18 @@ func Decode(ctx context.Context, body []byte, src Source, m model.Model) (*Input
 }
 
 // Encode writes the outputs that the model gave for in, in the best format
-// that accept (an HTTP Accept header; empty means the default) allows. outputs
-// has one tensor for each of in.Signature.Outputs, in order. The error is an
-// *Error.
+// that accept (an HTTP Accept header; empty means the model file's, else
+// TensorFlow Serving's JSON) allows. outputs has one tensor for each of
+// in.Signature.Outputs, in order. Where their first dimensions are not
+// in.Rows, JSON has the column format, {"outputs": ...}, and formats of rows
+// refuse them. The error is an *Error.
 func Encode(in *Input, outputs []model.Tensor, m model.Model, accept string) (body []byte, contentType string, err error) {
 	if err := checkOutputs(in.Signature, outputs); err != nil {
 		return nil, "", err
 	}
 	r := &result{in: in, outputs: outputs, config: m.Config()}
-	e, err := negotiate(accept, r)
+	r.column = in.Column || refusesRows(r) != ""
+	e, err := negotiate(accept, r, func(e *encoding) string { return e.refuses(r) })
 	if err != nil {
 		return nil, "", err
 	}

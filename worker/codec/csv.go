@@ -12,33 +12,35 @@ var quote = []byte{'"'}
 
 // decodeCSV reads comma-separated values, a row a record.
 func decodeCSV(_ context.Context, body []byte, src Source, m model.Model) (*Input, error) {
-	if err := refuseUTF16(body, "CSV"); err != nil {
+	return decodeRecords(body, src, m, csvRecords)
+}
+
+// csvRecords reads a row a record.
+func csvRecords(head []byte, src Source, m model.Model) (*recordKind, error) {
+	if err := refuseUTF16(head, "CSV"); err != nil {
 		return nil, err
 	}
 	sig, err := chooseSignature(m, src.Signature, "")
 	if err != nil {
 		return nil, err
 	}
-	r := newTable(sig)
-	if err := r.declareHeader(src.ContentType); err != nil {
+	t := &table{places: make([][]int, len(sig.Inputs))}
+	if err := t.declareHeader(src.ContentType); err != nil {
 		return nil, err
 	}
-	text := bytes.TrimPrefix(body, []byte(utf8BOM))
-	r.room = bytes.Count(text, []byte{','}) + bytes.Count(text, newline) + 1
-	if err := r.lines().read(text); err != nil {
-		return nil, err
-	}
-	if r.rows.columns[0].rows == 0 {
-		return nil, &Error{Code: CodeEmpty, Message: "the input has no lines of values"}
-	}
-	return r.rows.input(sig, false)
+	return &recordKind{
+		sig: sig, unit: unitLine, cut: &csvCutter{limit: src.maxRecordBytes()}, decoder: t,
+		nothing: "the input has no lines of values",
+	}, nil
 }
 
-// table builds the tensors of a signature from the records of a CSV file.
+// table reads the records of a CSV file.
 type table struct {
-	rows   *rows
+	rows   *rows // what the record is added to
 	header header
-	// fields is the number of columns in the file, 0 before the first record.
+	begun  bool // the first record was seen: what follows is no header
+	// fields is the number of columns in the file, 0 before the header or the
+	// first row.
 	fields int
 	names  []string // of the file's columns, for messages; nil without a header
 	// places says for each input which columns of the file hold its elements,
@@ -48,62 +50,55 @@ type table struct {
 	record [][]byte // the fields of the record that is read
 }
 
-func newTable(sig *model.Signature) *table {
-	return &table{rows: newRows(sig), places: make([][]int, len(sig.Inputs))}
-}
-
-// lines reads rows, one a record.
-func (t *table) lines() records { return records{unit: unitLine, split: splitCSV, add: t.add} }
-
-// splitCSV cuts at the line ends that are not within quotes: those before
-// which there are as many closing quotes as opening ones.
-func splitCSV(data []byte, atEOF bool) (advance int, record []byte, err error) {
-	end, quotes := 0, 0
-	for {
-		n := bytes.IndexByte(data[end:], '\n')
-		if n < 0 {
-			break
-		}
-		quotes += bytes.Count(data[end:end+n], quote)
-		end += n + 1
-		if quotes%2 == 0 {
-			return end, bytes.TrimSuffix(data[:end-1], []byte{'\r'}), nil
-		}
-	}
-	if !atEOF || len(data) == 0 {
-		return 0, nil, nil
-	}
-	return len(data), bytes.TrimSuffix(data, []byte{'\r'}), nil
+func (t *table) reserve(_ *rows, text []byte) {
+	t.room = bytes.Count(text, []byte{','}) + bytes.Count(text, newline) + 1
 }
 
 // add reads one record: the header or a row.
-func (t *table) add(record []byte) *fault {
+func (t *table) add(r *rows, record []byte) (isRow bool, f *fault) {
 	if len(record) == 0 {
-		return nil
+		return false, nil
 	}
+	t.rows = r
 	if f := t.cut(record); f != nil {
-		return f
+		return true, t.lost(f)
 	}
-	if t.fields == 0 {
-		t.fields = len(t.record)
+	if !t.begun {
+		t.begun = true
 		isHeader, f := t.begin()
+		if f != nil {
+			f.fatal = true
+		}
 		if isHeader || f != nil {
-			return f
+			t.fields = len(t.record)
+			return false, f
 		}
 	}
-	if len(t.record) != t.fields {
-		return &fault{
+	if t.fields != 0 && len(t.record) != t.fields {
+		return true, &fault{
 			code: CodeInvalidShape,
 			text: fmt.Sprintf(" has %d columns, but the lines before it have %d", len(t.record), t.fields),
 			hint: "fields that hold commas, quotes or line ends must be in quotes",
 		}
 	}
-	for i, c := range t.rows.columns {
+	r.n++
+	for i, c := range r.columns {
 		if f := t.row(c, t.places[i]); f != nil {
-			return f
+			return true, f
 		}
 	}
-	return nil
+	t.fields = len(t.record)
+	return true, nil
+}
+
+// lost has no header follow a first record that can't be read. Where that had
+// to be one, no other can be.
+func (t *table) lost(f *fault) *fault {
+	if !t.begun {
+		t.begun = true
+		f.fatal = t.header == headerPresent || len(t.places) > 1
+	}
+	return f
 }
 
 // row reads what the record holds of one input.

@@ -46,11 +46,23 @@ func refusesCSV(r *result) string {
 // their names above them.
 func encodeCSV(r *result) ([]byte, error) {
 	var b []byte
-	if r.header == headerPresent || r.header == headerUnsaid && len(r.outputs) > 1 {
-		r.mediaType += "; header=present"
+	if r.hasHeader() {
+		r.mediaType += withHeader
 		b = r.appendHeader(b)
 	}
-	for row := range r.outputs[0].Shape[0] {
+	return r.appendCSV(b), nil
+}
+
+const withHeader = "; header=present"
+
+// hasHeader says whether a CSV file of r has a header.
+func (r *result) hasHeader() bool {
+	return r.header == headerPresent || r.header == headerUnsaid && len(r.in.Signature.Outputs) > 1
+}
+
+// appendCSV writes the rows.
+func (r *result) appendCSV(b []byte) []byte {
+	for row := range r.in.Rows {
 		for i := range r.outputs {
 			t := &r.outputs[i]
 			size := model.Elements(t.Shape[1:])
@@ -67,7 +79,7 @@ func encodeCSV(r *result) ([]byte, error) {
 		}
 		b = append(b, '\n')
 	}
-	return b, nil
+	return b
 }
 
 // appendHeader writes the outputs' names, as the names of inputs are read.

@@ -74,7 +74,7 @@ func (t *table) begin() (isHeader bool, f *fault) {
 		}
 	}
 	if f == nil {
-		t.reserve()
+		t.makeRoom()
 	}
 	return isHeader, f
 }
@@ -162,12 +162,15 @@ func (t *table) bind() *fault {
 
 func (t *table) nthOf(i int) string { return fmt.Sprintf("column %d", i+1) }
 
-// reserve makes room for the rows that the file may have: all inputs together
+// makeRoom reserves memory for the rows that the file may have: all inputs together
 // for no more elements than it has fields.
-func (t *table) reserve() {
-	rows := t.room / t.fields
+func (t *table) makeRoom() {
+	if t.room == 0 {
+		return
+	}
+	rows := t.room / len(t.record)
 	for i, c := range t.rows.columns {
-		n := t.fields
+		n := len(t.record)
 		if t.places[i] != nil {
 			n = len(t.places[i])
 		}

@@ -1,10 +1,8 @@
 package codec
 
 import (
-	"bufio"
 	"encoding/csv"
 	"errors"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -139,22 +137,6 @@ func TestBadCSVIsRefusedByLineAndColumn(t *testing.T) {
 			checkError(t, err, c.code, c.says...)
 		})
 	}
-}
-
-// A reader of streams needs no more than this; a quoted line end is no end.
-func TestCSVIsReadFromAStreamByTheSameParts(t *testing.T) {
-	sig := newModel(info("x", model.String, -1)).signatures["serving_default"]
-	rows := newTable(sig)
-	lines := rows.lines()
-	stream := bufio.NewScanner(io.MultiReader(strings.NewReader("x\na\n\"b"), strings.NewReader("\nc\"\n"), strings.NewReader("d")))
-	stream.Split(lines.split)
-	for stream.Scan() {
-		if f := lines.add([]byte(stream.Text())); f != nil {
-			t.Fatal(f.err())
-		}
-	}
-	in, err := rows.rows.input(sig, false)
-	checkTensors(t, in, err, tensor([]string{"a", "b\nc", "d"}, 3))
 }
 
 // FuzzDecodeCSV splits into fields as encoding/csv does.

@@ -15,6 +15,7 @@ type result struct {
 	in      *Input
 	outputs []model.Tensor
 	config  *model.Config
+	column  bool // each output is written whole
 	// What Accept says of the form that was chosen.
 	mediaType string // of the encoding's, the one that was asked for
 	raw       bool   // labels are not wanted
@@ -26,13 +27,16 @@ type encoding struct {
 	mediaTypes []string               // the first is what it is called if none was asked for
 	refuses    func(r *result) string // why r can't be written so; empty when it can
 	encode     func(r *result) ([]byte, error)
+	// stream says how results are written record by record; nil when they
+	// can't be.
+	stream *rowWriting
 }
 
 // encodings is all that Encode writes, the default first.
 var encodings = []*encoding{
-	{mediaTypes: []string{"application/json"}, refuses: func(*result) string { return "" }, encode: encodeJSON},
-	{mediaTypes: jsonLinesTypes, refuses: refusesRows, encode: encodeJSONLines},
-	{mediaTypes: []string{"text/csv", "application/csv"}, refuses: refusesCSV, encode: encodeCSV},
+	{mediaTypes: []string{"application/json"}, refuses: func(*result) string { return "" }, encode: encodeJSON, stream: streamJSON},
+	{mediaTypes: jsonLinesTypes, refuses: refusesRows, encode: encodeJSONLines, stream: streamJSONLines},
+	{mediaTypes: []string{"text/csv", "application/csv"}, refuses: refusesCSV, encode: encodeCSV, stream: streamCSV},
 	{mediaTypes: []string{"application/x-npy"}, refuses: refusesNPY, encode: encodeNPY},
 	{mediaTypes: []string{"application/x-npz"}, refuses: refusesNPZ, encode: encodeNPZ},
 }
@@ -87,13 +91,17 @@ func (a accepted) choice(mediaTypes []string) (mediaType string, ok bool) {
 	return "", false
 }
 
-// negotiate picks the encoding that accept likes best of those that can write r.
-func negotiate(accept string, r *result) (*encoding, error) {
+// negotiate picks the encoding that accept likes best of those that don't
+// refuse r. Where accept leaves the choice open, the model file has it.
+func negotiate(accept string, r *result, refuses func(e *encoding) string) (*encoding, error) {
+	if strings.TrimSpace(accept) == "" {
+		accept = r.config.Accept
+	}
 	if strings.TrimSpace(accept) == "" {
 		r.mediaType = encodings[0].mediaTypes[0]
 		return encodings[0], nil
 	}
-	ranges := parseAccept(accept)
+	ranges := preferring(parseAccept(r.config.Accept), parseAccept(accept))
 	var reasons []string
 	for _, a := range ranges {
 		for _, e := range encodings {
@@ -102,7 +110,7 @@ func negotiate(accept string, r *result) (*encoding, error) {
 			if a.q <= 0 || !ok || slices.ContainsFunc(ranges, ruledOut) {
 				continue
 			}
-			if why := e.refuses(r); why != "" {
+			if why := refuses(e); why != "" {
 				reasons = append(reasons, fmt.Sprintf("; %s can't hold this result: %s", mediaType, why))
 				continue
 			}
@@ -121,6 +129,19 @@ func negotiate(accept string, r *result) (*encoding, error) {
 	}
 }
 
+// preferring puts the usual ranges, those of a model's file, before any range
+// that is of everything.
+func preferring(usual, ranges []accepted) []accepted {
+	var all []accepted
+	for _, a := range ranges {
+		if a.q > 0 && (a.mediaRange == "*/*" || a.mediaRange == "*") && !a.raw && a.header == "" {
+			all = append(all, usual...)
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
 // checkOutputs refuses tensors that contradict themselves, so that the writers
 // need not look.
 func checkOutputs(sig *model.Signature, outputs []model.Tensor) error {
@@ -137,6 +158,20 @@ func checkOutputs(sig *model.Signature, outputs []model.Tensor) error {
 		}
 	}
 	return nil
+}
+
+// refusesRows says why r can't be written row by row.
+func refusesRows(r *result) string {
+	for i, t := range r.outputs {
+		name := r.in.Signature.Outputs[i].Name
+		switch {
+		case len(t.Shape) == 0:
+			return fmt.Sprintf("output %q is a single value, not one a row", name)
+		case t.Shape[0] != r.in.Rows:
+			return fmt.Sprintf("output %q has %d rows, but the input has %d", name, t.Shape[0], r.in.Rows)
+		}
+	}
+	return ""
 }
 
 func badOutput(format string, args ...any) *Error {

@@ -48,7 +48,11 @@ func answer(column bool, outputs []model.Tensor, names ...string) (*testModel, *
 		infos[i] = info(name, outputs[i].DType, outputs[i].Shape...)
 	}
 	m.sign("serving_default", []model.TensorInfo{anyShape("x", model.Float32)}, infos...)
-	return m, &Input{Signature: m.signatures["serving_default"], Rows: 1, Column: column}
+	in := &Input{Signature: m.signatures["serving_default"], Rows: 1, Column: column}
+	if len(outputs) > 0 {
+		in.Rows = outputs[0].Rows()
+	}
+	return m, in
 }
 
 var digits10 = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
@@ -106,6 +110,33 @@ func TestColumnsMayDifferInTheirFirstDimension(t *testing.T) {
 	}
 }
 
+func TestOutputsThatAreNotPerRowAreWrittenWhole(t *testing.T) {
+	for name, c := range map[string]struct {
+		outputs []model.Tensor
+		want    string
+	}{
+		"a single value":  {[]model.Tensor{tensor([]float32{1})}, `{"outputs":1.0}`},
+		"one more":        {[]model.Tensor{tensor([]int8{1, 2, 3}, 3)}, `{"outputs":[1,2,3]}`},
+		"one of several":  {[]model.Tensor{tensor([]int8{1, 2}, 2), tensor([]int8{1, 2, 3}, 3)}, `{"outputs":{"a":[1,2],"b":[1,2,3]}}`},
+		"none":            {[]model.Tensor{tensor([]int8{}, 0)}, `{"outputs":[]}`},
+		"as many as rows": {[]model.Tensor{tensor([]int8{1, 2}, 2)}, "{\"predictions\":[1,\n2]}"},
+	} {
+		m, in := answer(false, c.outputs, []string{"a", "b"}[:len(c.outputs)]...)
+		in.Rows = 2
+		body, contentType, err := Encode(in, c.outputs, m, "")
+		if got := strings.TrimSpace(string(body)); got != c.want || contentType != "application/json" || err != nil {
+			t.Errorf("%s: got %s%s, %v; want %s", name, got, contentType, err, c.want)
+		}
+	}
+	labelled := []model.Tensor{tensor([]float32{0.2, 0.8}, 2)}
+	m, in := answer(false, labelled, "a")
+	in.Rows, m.config.Labels = 1, []string{"no", "yes"}
+	body, _, err := Encode(in, labelled, m, "")
+	if want := `{"outputs":{"label":"yes","confidence":0.8,"scores":{"yes":0.8,"no":0.2}}}` + "\n"; string(body) != want || err != nil {
+		t.Errorf("got %s, %v; want %s", body, err, want)
+	}
+}
+
 func TestOutputsThatCannotBeWrittenAreNamed(t *testing.T) {
 	for name, c := range map[string]struct {
 		outputs []model.Tensor
@@ -113,9 +144,6 @@ func TestOutputsThatCannotBeWrittenAreNamed(t *testing.T) {
 		column  bool
 		says    string
 	}{
-		"scalar in rows":    {outputs: []model.Tensor{tensor([]float32{1})}, says: "Tensor name: a has no shape information"},
-		"unequal rows":      {outputs: []model.Tensor{tensor([]float32{1, 2}, 2), tensor([]float32{1, 2, 3}, 3)}, says: "Tensor name: b has inconsistent batch size: 3 expecting: 2"},
-		"hint":              {outputs: []model.Tensor{tensor([]float32{1})}, says: `{"inputs": ...}`},
 		"too few":           {outputs: nil, says: "the model gave 0 tensors"},
 		"too little data":   {outputs: []model.Tensor{{DType: model.Float32, Shape: []int64{2}, Data: make([]byte, 4)}}, says: `output "a" is a float32 tensor of shape [2] with 1 elements`},
 		"too few strings":   {outputs: []model.Tensor{{DType: model.String, Shape: []int64{2}}}, says: "of shape [2] with 0 elements"},

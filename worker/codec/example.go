@@ -18,44 +18,43 @@ import (
 //	message FloatList { repeated float value = 1 [packed = true]; }
 //	message Int64List { repeated int64 value = 1 [packed = true]; }
 type examples struct {
-	rows *rows
-	sig  *model.Signature
+	rows *rows // what the record is added to
 	// whole says that each record as it is is an element of the only input: the
 	// model takes strings, one a row, and the first record has no feature of
 	// the input's name.
-	whole bool
+	whole, maybeWhole bool
 }
 
-// records reads rows, one a record.
-func (e *examples) records() records {
-	return records{unit: unitRecord, split: splitTFRecord, add: e.add}
-}
+func (e *examples) reserve(*rows, []byte) {}
 
 // add reads one record.
-func (e *examples) add(record []byte) *fault {
-	if _, one := oneString(e.sig); one && e.rows.n == 0 {
-		e.whole = !hasFeature(record, e.sig.Inputs[0].Name)
+func (e *examples) add(r *rows, record []byte) (isRow bool, f *fault) {
+	e.rows = r
+	if e.maybeWhole {
+		e.whole, e.maybeWhole = !hasFeature(record, r.columns[0].info.Name), false
 	}
-	e.rows.n++
+	r.n++
 	if e.whole {
-		c := e.rows.columns[0]
+		c := r.columns[0]
 		c.bytes = append(c.bytes, record)
-		return c.flatRow(1)
+		return true, c.flatRow(1)
 	}
 	if f := eachFeature(record, e.feature); f != nil {
-		return f
+		return true, f
 	}
-	for _, c := range e.rows.columns {
-		if c.rows < e.rows.n {
-			return &fault{
+	for _, c := range r.columns {
+		if c.rows < r.n {
+			return true, &fault{
 				code: CodeInvalidShape,
-				text: fmt.Sprintf(" has no feature %q; the model takes: %s", c.info.Name, e.rows.names()),
+				text: fmt.Sprintf(" has no feature %q; the model takes: %s", c.info.Name, r.names()),
 				hint: "name the features after the inputs",
 			}
 		}
 	}
-	return nil
+	return true, nil
 }
+
+func (e *examples) lost(f *fault) *fault { return f }
 
 // hasFeature says whether record is a tf.Example with a feature of that name.
 func hasFeature(record []byte, name string) bool {

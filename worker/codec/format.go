@@ -21,6 +21,12 @@ type format struct {
 	text       bool                   // may begin like another format of text: a JSON line like JSON
 	opaque     bool                   // may begin like anything
 	decode     func(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error)
+	// records says how its records are read, those of a file that begins with
+	// head; nil when it is no sequence of records.
+	records func(head []byte, src Source, m model.Model) (*recordKind, error)
+	// wholly says that a file which begins with head is to be read as a whole
+	// all the same; nil when that never is.
+	wholly func(head []byte, src Source, m model.Model) bool
 }
 
 // formats is all that Decode takes.
@@ -39,6 +45,8 @@ var formats = []*format{
 		extensions: []string{".jsonl", ".ndjson"},
 		text:       true,
 		decode:     decodeJSONLines,
+		records:    jsonLinesRecords,
+		wholly:     linesAreRequest,
 	},
 	{
 		name:       "CSV",
@@ -46,6 +54,7 @@ var formats = []*format{
 		extensions: []string{".csv"},
 		text:       true,
 		decode:     decodeCSV,
+		records:    csvRecords,
 	},
 	{
 		name:       "NPY",
@@ -67,6 +76,7 @@ var formats = []*format{
 		extensions: []string{".tfrecord", ".tfrecords"},
 		sniff:      sniffTFRecord,
 		decode:     decodeTFRecord,
+		records:    tfrecordRecords,
 	},
 	{
 		name:       "image",
@@ -117,6 +127,8 @@ func formatOf(body []byte, src Source) (*format, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case f != nil && src.byDefault && f.denies(body, looks):
+		return looks, nil // nobody said what this one is
 	case f != nil && f.denies(body, looks):
 		return nil, &Error{
 			Code:    CodeMalformed,
@@ -163,14 +175,31 @@ func declared(src Source) (f *format, clue string, err error) {
 			return f, fmt.Sprintf("extension of %q", src.Name), nil
 		}
 	}
+	clue = fmt.Sprintf("content type %q", src.ContentType)
+	if src.byDefault {
+		clue = fmt.Sprintf("content_type %q of %s", src.ContentType, model.ConfigFile)
+	}
 	if named == nil && !generic {
 		return nil, "", &Error{
 			Code:    CodeUnsupportedType,
-			Message: fmt.Sprintf("content type %q is not one that can be decoded: %s", src.ContentType, takes()),
+			Message: fmt.Sprintf("%s is not one that can be decoded: %s", clue, takes()),
 			Hint:    "if the content is one of these, set the object's content type to it",
 		}
 	}
-	return named, fmt.Sprintf("content type %q", src.ContentType), nil
+	return named, clue, nil
+}
+
+// orDefault is s with the content type of m's model file, if s itself has no
+// type and no extension that say what the content is.
+func (s Source) orDefault(m model.Model) Source {
+	c := m.Config().ContentType
+	if c == "" || !slices.Contains(genericTypes, mediaTypeOf(s.ContentType)) {
+		return s
+	}
+	if f, _, _ := declared(Source{Name: withoutGz(s.Name)}); f == nil {
+		s.ContentType, s.byDefault = c, true
+	}
+	return s
 }
 
 // formatWith is the first format that fits, or nil.

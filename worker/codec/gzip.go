@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/penstock/penstock/worker/model"
 )
 
 const gzipMagic = "\x1f\x8b\x08"
@@ -15,33 +17,49 @@ const gzipMagic = "\x1f\x8b\x08"
 // gzipTypes are content types that say no more than that it is gzip.
 var gzipTypes = []string{"application/gzip", "application/x-gzip"}
 
-// unpack undoes gzip: by the content encoding, else when the content begins
-// like it. What remains of src is about the content within.
-func unpack(body []byte, src Source) ([]byte, Source, error) {
-	clue, err := src.saysGzip()
-	if err != nil {
-		return nil, src, err
+// unpack undoes gzip. What remains of src is about the content within.
+func unpack(body []byte, src Source, m model.Model) ([]byte, Source, error) {
+	src, isGzip, err := src.within(body, m)
+	if err == nil && isGzip {
+		body, err = gunzip(body, src.maxBytes(body))
 	}
-	isGzip := bytes.HasPrefix(body, []byte(gzipMagic))
+	return body, src, err
+}
+
+// within says whether content that begins with head is gzip: by the content
+// encoding, else when it begins like it. The Source is about what is within,
+// and has the model's default content type where nothing else says one.
+func (s Source) within(head []byte, m model.Model) (within Source, isGzip bool, err error) {
+	clue, err := s.saysGzip()
+	if err != nil {
+		return s, false, err
+	}
+	s = s.orDefault(m)
+	isGzip = bytes.HasPrefix(head, []byte(gzipMagic))
 	switch {
-	case len(body) == 0, clue == "" && (!isGzip || src.maybeGzip()):
-		return body, src, nil
+	case len(head) == 0, clue == "" && (!isGzip || s.maybeGzip()):
+		return s, false, nil
 	case !isGzip:
-		return nil, src, &Error{
+		return s, false, &Error{
 			Code:    CodeMalformed,
-			Message: fmt.Sprintf("the %s says gzip, but the content begins with %.16q", clue, body[:min(len(body), 16)]),
+			Message: fmt.Sprintf("the %s says gzip, but the content begins with %.16q", clue, head[:min(len(head), 16)]),
 			Hint:    "compress it, or don't say that it is",
 		}
 	}
-	src.ContentEncoding = ""
-	if slices.Contains(gzipTypes, mediaTypeOf(src.ContentType)) {
-		src.ContentType = ""
+	s.ContentEncoding = ""
+	if slices.Contains(gzipTypes, mediaTypeOf(s.ContentType)) {
+		s.ContentType = ""
 	}
-	if ext := len(src.Name) - len(".gz"); ext >= 0 && strings.EqualFold(src.Name[ext:], ".gz") {
-		src.Name = src.Name[:ext]
+	s.Name = withoutGz(s.Name)
+	return s.orDefault(m), true, nil
+}
+
+// withoutGz is a name without the extension .gz.
+func withoutGz(name string) string {
+	if end := len(name) - len(".gz"); end >= 0 && strings.EqualFold(name[end:], ".gz") {
+		return name[:end]
 	}
-	body, err = gunzip(body, src.maxBytes(body))
-	return body, src, err
+	return name
 }
 
 // saysGzip is what declares the content to be gzip, if something does. It is
@@ -80,18 +98,15 @@ func (s Source) maybeGzip() bool {
 
 // gunzip decompresses to at most limit bytes.
 func gunzip(body []byte, limit int64) ([]byte, error) {
-	broken := func(err error) error {
-		return &Error{Code: CodeMalformed, Message: fmt.Sprintf("broken gzip: %v", err), Hint: "check that the upload was complete"}
-	}
 	z, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
-		return nil, broken(err)
+		return nil, brokenGzip(err)
 	}
 	// The last four bytes say how much there is, of the last of several parts.
 	size := binary.LittleEndian.Uint32(body[len(body)-4:])
 	plain, err := expand(z, len(body), uint64(size), limit)
 	if _, ok := errors.AsType[*Error](err); err != nil && !ok {
-		return nil, broken(err)
+		return nil, brokenGzip(err)
 	}
 	return plain, err
 }

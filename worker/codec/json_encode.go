@@ -26,36 +26,12 @@ func encodeJSON(r *result) ([]byte, error) {
 		return nil, err
 	}
 	w := &jsonWriter{result: r, labels: labels}
-	if r.in.Column {
+	if r.column {
 		w.column()
-		return w.b, nil
+	} else {
+		w.rows(r.in.Rows)
 	}
-	rows, uneven := r.commonRows()
-	if uneven != nil {
-		return nil, uneven
-	}
-	w.rows(rows)
 	return w.b, nil
-}
-
-// commonRows is the first dimension that all outputs have.
-func (r *result) commonRows() (int64, *Error) {
-	for i, t := range r.outputs {
-		name := r.in.Signature.Outputs[i].Name
-		if len(t.Shape) == 0 {
-			return 0, unevenOutput("Tensor name: %s has no shape information", name)
-		}
-		if t.Shape[0] != r.outputs[0].Shape[0] {
-			return 0, unevenOutput("Tensor name: %s has inconsistent batch size: %d expecting: %d", name, t.Shape[0], r.outputs[0].Shape[0])
-		}
-	}
-	return r.outputs[0].Shape[0], nil
-}
-
-func unevenOutput(format string, args ...any) *Error {
-	e := badOutput(format, args...)
-	e.Hint = `send the input in column format, {"inputs": ...}: its results need no common first dimension`
-	return e
 }
 
 // rows writes a list of the predictions.

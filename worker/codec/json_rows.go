@@ -13,7 +13,30 @@ type rows struct {
 	columns []*column // one for each input of the signature, in its order
 	named   map[string]*column
 	n       int64 // instances read
-	objects bool  // the first was an object of inputs, so that all must be
+	form    form  // of those read, so that all must have it
+	before  mark
+}
+
+// form is how an instance is written.
+type form int
+
+const (
+	formUnsaid form = iota
+	formPlain       // the value of the only input
+	formObject      // an object of inputs
+)
+
+// mark is what rows were before an instance that may turn out to be bad.
+type mark struct {
+	n       int64
+	form    form
+	columns []columnMark
+}
+
+// columnMark is how much a column held.
+type columnMark struct {
+	rows        int64
+	data, bytes int
 }
 
 func newRows(sig *model.Signature) *rows {
@@ -28,9 +51,6 @@ func newRows(sig *model.Signature) *rows {
 // add reads one instance.
 func (r *rows) add(s *scanner) *fault {
 	object := s.peek() == '{' && (len(r.columns) > 1 || !s.atBase64())
-	if r.n == 0 {
-		r.objects = object
-	}
 	switch {
 	case !object && len(r.columns) > 1:
 		return &fault{
@@ -38,15 +58,17 @@ func (r *rows) add(s *scanner) *fault {
 			text: fmt.Sprintf(" is %s, but an object is expected: the model takes several inputs, and keys must be equal to: %s", s.kind(), r.names()),
 			hint: `write each instance as {"<input>": ..., ...}`,
 		}
-	case object && !r.objects:
+	case object && r.form == formPlain:
 		return &fault{code: CodeInvalidShape, text: " is an object, but the instances before it are plain values or lists"}
-	case !object && r.objects:
+	case !object && r.form == formObject:
 		return &fault{code: CodeInvalidShape, text: fmt.Sprintf(" is %s, but the instances before it are objects", s.kind())}
 	}
 	r.n++
 	if object {
+		r.form = formObject
 		return r.object(s)
 	}
+	r.form = formPlain
 	return r.columns[0].add(s)
 }
 

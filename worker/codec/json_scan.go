@@ -18,6 +18,7 @@ const maxDepth = 64
 type fault struct {
 	code, text, hint string
 	path             string // for example "[3].signal[1]"
+	fatal            bool   // of a record: those that follow can't be read either
 }
 
 // within adds the place in an enclosing value.

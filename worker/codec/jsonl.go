@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"slices"
@@ -15,33 +14,37 @@ var jsonLinesTypes = []string{"application/jsonlines", "application/x-ndjson", "
 // decodeJSONLines reads a file whose every line is an instance, written as an
 // element of "instances" is.
 func decodeJSONLines(ctx context.Context, body []byte, src Source, m model.Model) (*Input, error) {
-	if err := refuseUTF16(body, "JSON"); err != nil {
-		return nil, err
-	}
-	text := bytes.TrimPrefix(body, []byte(utf8BOM))
-	sig, err := chooseSignature(m, src.Signature, "")
-	if beginsRequest(text, sig) {
+	if linesAreRequest(body, src, m) {
 		return decodeJSON(ctx, body, src, m)
 	}
+	return decodeRecords(body, src, m, jsonLinesRecords)
+}
+
+// jsonLinesRecords reads an instance a line.
+func jsonLinesRecords(head []byte, src Source, m model.Model) (*recordKind, error) {
+	if err := refuseUTF16(head, "JSON"); err != nil {
+		return nil, err
+	}
+	sig, err := chooseSignature(m, src.Signature, "")
 	if err != nil {
 		return nil, err
 	}
-	r := newRows(sig)
-	if len(r.columns) == 1 {
-		r.columns[0].reserve(text, bytes.Count(text, newline))
-	}
-	if err := r.lines().read(text); err != nil {
-		return nil, err
-	}
-	if r.n == 0 {
-		return nil, &Error{Code: CodeEmpty, Message: "the input holds blank lines only"}
-	}
-	return r.input(sig, false)
+	return &recordKind{
+		sig: sig, unit: unitLine, cut: lineCutter{}, decoder: jsonLines{},
+		nothing: "the input holds blank lines only",
+	}, nil
 }
 
-// beginsRequest says whether text begins like a predict request, which some
-// clients send as JSON lines too: with an object whose first key is one of a
-// request's, and not the name of an input.
+// linesAreRequest says whether a file of lines begins like a predict request,
+// which some clients send as JSON lines too.
+func linesAreRequest(head []byte, src Source, m model.Model) bool {
+	sig, _ := chooseSignature(m, src.Signature, "")
+	return beginsRequest(bytes.TrimPrefix(head, []byte(utf8BOM)), sig)
+}
+
+// beginsRequest says whether text begins like a predict request: with an object
+// whose first key is one of a request's, and not the name of an input of sig,
+// which is nil when that isn't known.
 func beginsRequest(text []byte, sig *model.Signature) bool {
 	s := scanner{b: text}
 	if !s.take('{') || s.peek() != '"' {
@@ -54,31 +57,31 @@ func beginsRequest(text []byte, sig *model.Signature) bool {
 	return sig == nil || !slices.ContainsFunc(sig.Inputs, func(t model.TensorInfo) bool { return t.Name == string(key) })
 }
 
-// lines reads instances, one a line.
-func (r *rows) lines() records {
-	return records{unit: unitLine, split: bufio.ScanLines, add: func(line []byte) *fault {
-		s := &scanner{b: line}
-		if s.peek() == 0 && s.i == len(line) {
-			return nil
-		}
-		f := r.add(s)
-		if f == nil && (s.peek() != 0 || s.i < len(line)) {
-			f = s.unexpected("the end of the line")
-		}
-		if f != nil && f.code == CodeMalformed && f.hint == "" {
-			f.hint = "write each instance on one line of its own"
-		}
-		return f
-	}}
+// jsonLines reads instances, one a line.
+type jsonLines struct{}
+
+func (jsonLines) reserve(r *rows, text []byte) {
+	if len(r.columns) == 1 {
+		r.columns[0].reserve(text, bytes.Count(text, newline))
+	}
 }
 
-// refusesRows says why r can't be written row by row.
-func refusesRows(r *result) string {
-	if _, err := r.commonRows(); err != nil {
-		return err.Message
+func (jsonLines) add(r *rows, line []byte) (isRow bool, f *fault) {
+	s := &scanner{b: line}
+	if s.peek() == 0 && s.i == len(line) {
+		return false, nil
 	}
-	return ""
+	f = r.add(s)
+	if f == nil && (s.peek() != 0 || s.i < len(line)) {
+		f = s.unexpected("the end of the line")
+	}
+	if f != nil && f.code == CodeMalformed && f.hint == "" {
+		f.hint = "write each instance on one line of its own"
+	}
+	return true, f
 }
+
+func (jsonLines) lost(f *fault) *fault { return f }
 
 // encodeJSONLines writes a prediction a line, each as in "predictions".
 func encodeJSONLines(r *result) ([]byte, error) {
@@ -87,7 +90,7 @@ func encodeJSONLines(r *result) ([]byte, error) {
 		return nil, err
 	}
 	w := &jsonWriter{result: r, labels: labels}
-	for row := range r.outputs[0].Shape[0] {
+	for row := range r.in.Rows {
 		w.row(row)
 		w.b = append(w.b, '\n')
 	}

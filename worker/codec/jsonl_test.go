@@ -1,11 +1,9 @@
 package codec
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/penstock/penstock/worker/model"
@@ -91,22 +89,6 @@ func TestBadJSONLinesAreRefusedByTheirNumber(t *testing.T) {
 func TestJSONLinesWithoutATypeAreAdvisedToHaveOne(t *testing.T) {
 	_, err := decode(t, floats, "{\"x\": 1}\n{\"x\": 2}\n")
 	checkError(t, err, CodeMalformed, "more behind the JSON object", "application/jsonlines")
-}
-
-// A reader of streams needs no more than this.
-func TestJSONLinesAreReadFromAStreamByTheSameParts(t *testing.T) {
-	m := newModel(info("x", model.Float32, -1))
-	r := newRows(m.signatures["serving_default"])
-	lines := r.lines()
-	stream := bufio.NewScanner(strings.NewReader("1\n\n2\r\n3"))
-	stream.Split(lines.split)
-	for stream.Scan() {
-		if f := lines.add(stream.Bytes()); f != nil {
-			t.Fatal(f.err())
-		}
-	}
-	in, err := r.input(m.signatures["serving_default"], false)
-	checkTensors(t, in, err, tensor([]float32{1, 2, 3}, 3))
 }
 
 // FuzzDecodeJSONLines takes the lines that a request takes as its instances,

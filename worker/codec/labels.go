@@ -29,7 +29,7 @@ func (r *result) labelled() (int, error) {
 	}
 	t := r.outputs[i]
 	rank, least := len(t.Shape), 2
-	if r.in.Column {
+	if r.column {
 		least = 1
 	}
 	if rank < least || t.Shape[rank-1] != int64(len(r.config.Labels)) || t.DType == model.String || t.DType == model.Bool {

@@ -81,9 +81,9 @@ func TestWhyAFormCannotHoldAResultIsSaid(t *testing.T) {
 		{"text/csv", []model.Tensor{tensor([]float32{1}, 1, 1, 1)}, `output "a" has the shape [1 1 1]`},
 		{"text/csv", []model.Tensor{tensor([]float32{}, 1, 0)}, `rows of output "a" have no values`},
 		{"text/csv", []model.Tensor{tensor([]string{"b", "\xff"}, 2)}, `element 1 of output "a" is not valid UTF-8`},
-		{"text/csv", []model.Tensor{tensor([]float32{1}, 1), tensor([]float32{1, 2}, 2)}, "Tensor name: b has inconsistent batch size"},
+		{"text/csv", []model.Tensor{tensor([]float32{1}, 1), tensor([]float32{1, 2}, 2)}, `output "b" has 2 rows, but the input has 1`},
 		{"text/csv;header=maybe", []model.Tensor{tensor([]float32{1}, 1)}, "header=present"},
-		{"application/x-ndjson", []model.Tensor{tensor([]float32{1})}, "application/x-ndjson can't hold this result: Tensor name: a has no shape information"},
+		{"application/x-ndjson", []model.Tensor{tensor([]float32{1})}, "application/x-ndjson can't hold this result: output \"a\" is a single value, not one a row"},
 		{"application/x-npz", []model.Tensor{tensor([]float32{1}, 1), tensor([]string{"a"}, 1)}, `output "b" is of strings`},
 	} {
 		m, in := answer(false, c.outputs, []string{"a", "b"}[:len(c.outputs)]...)

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +14,8 @@ import (
 const defaultSignature = "serving_default"
 
 // chooseSignature is the signature that the request asked for, else the one
-// that the body named, else the default, else the only one.
+// that the body named, else the model file's default, else TensorFlow's, else
+// the only one.
 func chooseSignature(m model.Model, asked, named string) (*model.Signature, error) {
 	all := m.Signatures()
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(name string) bool {
@@ -22,7 +24,7 @@ func chooseSignature(m model.Model, asked, named string) (*model.Signature, erro
 	})
 	name := asked
 	if name == "" {
-		name = named
+		name = cmp.Or(named, m.Config().Signature)
 	}
 	if name == "" {
 		name = defaultSignature

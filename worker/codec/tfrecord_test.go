@@ -1,13 +1,11 @@
 package codec
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"math"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/penstock/penstock/worker/model"
 )
@@ -187,25 +185,6 @@ func TestBadTFRecordsAreRefusedByNumberAndByte(t *testing.T) {
 			checkError(t, err, c.code, c.says...)
 		})
 	}
-}
-
-func TestTFRecordsAreReadFromAStreamByTheSameParts(t *testing.T) {
-	sig := newModel(info("x", model.Float32, -1)).signatures["serving_default"]
-	e := &examples{rows: newRows(sig), sig: sig}
-	records := e.records()
-	file := tfrecord(example("x", floatFeature(1)), example("x", floatFeature(2)))
-	stream := bufio.NewScanner(iotest.OneByteReader(bytes.NewReader(file)))
-	stream.Split(records.split)
-	for stream.Scan() {
-		if f := records.add(stream.Bytes()); f != nil {
-			t.Fatal(f.err())
-		}
-	}
-	if err := stream.Err(); err != nil {
-		t.Fatal(err)
-	}
-	in, err := e.rows.input(sig, false)
-	checkTensors(t, in, err, tensor([]float32{1, 2}, 2))
 }
 
 // A record whose length begins with a brace is no JSON.
