@@ -28,6 +28,14 @@ const (
 // ReadMetaGraph reads the graph that is meant for serving from a SavedModel's
 // directory, and says what to do when there is none.
 func ReadMetaGraph(dir string) (*corepb.MetaGraphDef, error) {
+	saved, err := read(dir)
+	if err != nil {
+		return nil, err
+	}
+	return serving(saved)
+}
+
+func read(dir string) (*corepb.SavedModel, error) {
 	b, err := os.ReadFile(filepath.Join(dir, File))
 	if err != nil {
 		return nil, explainNoModel(dir, err)
@@ -36,6 +44,14 @@ func ReadMetaGraph(dir string) (*corepb.MetaGraphDef, error) {
 	if err := proto.Unmarshal(b, &saved); err != nil {
 		return nil, fmt.Errorf("%s: damaged or cut off after %d bytes; copy the model again: %w", File, len(b), err)
 	}
+	if len(saved.GetMetaGraphs()) == 0 {
+		return nil, fmt.Errorf("%s: no graph in its %d bytes: it is empty or cut off; copy the model again", File, len(b))
+	}
+	return &saved, nil
+}
+
+// serving picks the graph for serving.
+func serving(saved *corepb.SavedModel) (*corepb.MetaGraphDef, error) {
 	var tagSets []string
 	for _, g := range saved.GetMetaGraphs() {
 		tags := g.GetMetaInfoDef().GetTags()
@@ -43,9 +59,6 @@ func ReadMetaGraph(dir string) (*corepb.MetaGraphDef, error) {
 			return g, nil
 		}
 		tagSets = append(tagSets, "{"+strings.Join(tags, ", ")+"}")
-	}
-	if len(tagSets) == 0 {
-		return nil, fmt.Errorf("%s: no graph in its %d bytes: it is empty or cut off; copy the model again", File, len(b))
 	}
 	return nil, fmt.Errorf("%s: no graph is tagged {%s}, there is only %s; export the model for serving",
 		File, ServeTag, strings.Join(tagSets, " "))

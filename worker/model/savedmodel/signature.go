@@ -29,6 +29,19 @@ type TensorName struct {
 // ReadEndpoints gives every signature that Penstock can carry. What it can't
 // carry is in refused, with the reason; when nothing is left that is an error.
 func ReadEndpoints(g *corepb.MetaGraphDef) (endpoints []Endpoint, refused []error, err error) {
+	endpoints, refused = readEndpoints(g)
+	switch {
+	case len(endpoints) > 0:
+		return endpoints, refused, nil
+	case len(refused) > 0:
+		return nil, nil, fmt.Errorf("no signature can be served: %w", errors.Join(refused...))
+	}
+	return nil, nil, errNoSignature
+}
+
+var errNoSignature = errors.New(`the model has no signature; save it with tf.saved_model.save(…, signatures=…) or model.export("DIR")`)
+
+func readEndpoints(g *corepb.MetaGraphDef) (endpoints []Endpoint, refused []error) {
 	for _, name := range slices.Sorted(maps.Keys(g.GetSignatureDef())) {
 		if strings.HasPrefix(name, "__saved_model_") {
 			continue // TensorFlow's own: initialisation and training
@@ -40,13 +53,7 @@ func ReadEndpoints(g *corepb.MetaGraphDef) (endpoints []Endpoint, refused []erro
 		}
 		endpoints = append(endpoints, e)
 	}
-	switch {
-	case len(endpoints) > 0:
-		return endpoints, refused, nil
-	case len(refused) > 0:
-		return nil, nil, fmt.Errorf("no signature can be served: %w", errors.Join(refused...))
-	}
-	return nil, nil, errors.New(`the model has no signature; save it with tf.saved_model.save(…, signatures=…) or model.export("DIR")`)
+	return endpoints, refused
 }
 
 func readEndpoint(name string, def *corepb.SignatureDef) (Endpoint, error) {
