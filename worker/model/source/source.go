@@ -1,21 +1,17 @@
 // Package source finds a SavedModel where an operator says it is (a local
-// directory, a folder in S3 or a tar archive in either) and puts it into a
-// local directory that TensorFlow can load.
+// directory, a folder in S3 or a tar archive in either), says which versions of
+// it are there, and puts one into a local directory that TensorFlow can load.
 package source
 
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/penstock/penstock/storage"
@@ -25,68 +21,44 @@ import (
 // GraphFile is the file that makes a directory a SavedModel.
 const GraphFile = "saved_model.pb"
 
-// Named is one model of the -model setting.
-type Named struct {
-	Name string // as requests name it
-	URI  string // a local path or an s3:// URI
+// Source is where one model lies. Its methods may be called concurrently.
+type Source struct {
+	named Named
+	store storage.Reader
+	cache *Cache
+	place place
 }
 
-// Parse reads the -model setting: one or several URIs with commas between
-// them, each with "name=" before it or named after its last folder.
-func Parse(setting string) ([]Named, error) {
-	var list []Named
-	for part := range strings.SplitSeq(setting, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		name, uri, ok := strings.Cut(part, "=")
-		if !ok || strings.ContainsAny(name, "/:") { // an '=' within a path
-			name, uri = nameOf(part), part
-		}
-		if name == "" || uri == "" {
-			return nil, fmt.Errorf("model: %q is neither URI nor name=URI", part)
-		}
-		list = append(list, Named{name, uri})
-	}
-	if len(list) == 0 {
-		return nil, errors.New("model: none is given; set a SavedModel's directory, s3://bucket/prefix/ or a .tar.gz")
-	}
-	return list, nil
+// place is what a Source does in a way of its own: a local directory, a folder
+// in S3, an archive.
+type place interface {
+	// list gives all versions that are there, in any order.
+	list(ctx context.Context) ([]Version, error)
+	// fetch gives a directory with the version in it.
+	fetch(ctx context.Context, v Version) (Local, error)
 }
 
-// nameOf is the last element of a path that is not a version number.
-func nameOf(uri string) string {
-	parts := strings.FieldsFunc(uri, func(c rune) bool { return c == '/' })
-	for len(parts) > 1 && isVersion(parts[len(parts)-1]) {
-		parts = parts[:len(parts)-1]
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	name := parts[len(parts)-1]
-	if name == "." || name == ".." {
-		if abs, err := filepath.Abs(uri); err == nil {
-			return nameOf(abs)
-		}
-	}
-	for _, suffix := range archives {
-		name = strings.TrimSuffix(name, suffix)
-	}
-	return name
-}
+// Version is one version of a model as it lay at its source when it was
+// listed.
+type Version struct {
+	// Name is the number of the version's folder, without leading zeros. It is
+	// empty for a model without versions, and for an archive, which is looked
+	// into when it is fetched.
+	Name string
+	// ID tells this content from others of the model: it changes with every
+	// file of the version that is added, removed or written anew.
+	ID string
+	// Bytes is the size of all its files, or of the archive.
+	Bytes int64
+	// Atomic says that it can't be seen half written: it is one object in S3.
+	// Anything else may be in the middle of being copied.
+	Atomic bool
+	// Missing is a file that is not there and has to be, so that the version
+	// can't be whole yet; empty where none is known to be missing.
+	Missing string
 
-var archives = []string{".tar.gz", ".tgz"}
-
-func isArchive(uri string) bool {
-	return strings.HasSuffix(uri, archives[0]) || strings.HasSuffix(uri, archives[1])
-}
-
-// isVersion says whether a folder's name is a version: a whole number, as in
-// TensorFlow Serving.
-func isVersion(name string) bool {
-	_, err := strconv.ParseUint(name, 10, 63)
-	return err == nil
+	dir   string // of the place, with its slash
+	files []file
 }
 
 // Local is a SavedModel in a local directory.
@@ -94,173 +66,132 @@ type Local struct {
 	Dir     string // holds saved_model.pb
 	Version string // without leading zeros; empty when the model is not versioned
 	Config  *model.Config
+
+	entry *entry // of the cache; nil where the model lies in a directory of its own
 }
 
-// Open makes the model at uri available locally. Of several versions the
-// highest is taken. What comes from S3 or an archive is put below cache, into
-// a directory that only appears when it is whole, and found there again by its
-// content's checksum. store may be nil when uri is local.
-func Open(ctx context.Context, store storage.Reader, uri, cache string) (Local, error) {
-	dir, err := fetch(ctx, store, uri, cache)
-	if err != nil {
-		return Local{}, fmt.Errorf("model %s: %w", uri, err)
+// Release says that the directory is not used any more: the cache may remove
+// it from then on. It may be called twice.
+func (l Local) Release() {
+	if l.entry != nil {
+		l.entry.release()
 	}
-	l, err := locate(dir)
-	if err != nil {
-		return Local{}, fmt.Errorf("model %s: %w", uri, err)
-	}
-	if l.Version == "" { // the folder that was named may itself be a version
-		if base := path.Base(strings.TrimRight(filepath.ToSlash(uri), "/")); isVersion(base) {
-			l.Version = version(base)
+}
+
+// New makes the source of a model. store may be nil when the model is local,
+// cache when it is a local directory. Nothing is looked at yet.
+func New(named Named, store storage.Reader, cache *Cache) (*Source, error) {
+	s := &Source{named: named, store: store, cache: cache}
+	archive := isArchive(named.URI)
+	if strings.HasPrefix(named.URI, "s3://") {
+		ref, err := storage.ParseRef(named.URI)
+		if err != nil {
+			return nil, s.wrap(err)
 		}
+		if store == nil {
+			return nil, s.wrap(errors.New("it is in S3, and no S3 client is there"))
+		}
+		if archive {
+			s.place = &packed{remoteArchive{store, ref}, cache, named.Versions}
+		} else {
+			s.place = newFolder(store, ref, cache)
+		}
+		return s, nil
+	}
+	info, err := os.Stat(named.URI)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, s.wrap(errors.New("there is no such file or directory"))
+	case err != nil:
+		return nil, s.wrap(err)
+	case info.IsDir():
+		s.place = directory(named.URI)
+	case archive:
+		s.place = &packed{&localArchive{path: named.URI}, cache, named.Versions}
+	default:
+		return nil, s.wrap(fmt.Errorf("it is a file, but neither %s; name a SavedModel's directory", strings.Join(archives, " nor ")))
+	}
+	return s, nil
+}
+
+// Named is what the setting says of the model.
+func (s *Source) Named() Named { return s.named }
+
+// Versions lists the versions that are there now, in ascending order: all
+// folders named by a number that hold a saved_model.pb. A model without
+// versions, and an archive, are one. Those that the policy never serves are left
+// out; with none left it is an error.
+func (s *Source) Versions(ctx context.Context) ([]Version, error) {
+	list, err := s.place.list(ctx)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	sortVersions(list)
+	if _, archive := s.place.(*packed); archive {
+		return list, nil // which looks for the version itself
+	}
+	if len(list) == 1 && list[0].Name == "" { // the folder that was named may itself be a version
+		list[0].Name = versionOf(s.named.URI)
+	}
+	var names []string
+	served := slices.DeleteFunc(slices.Clone(list), func(v Version) bool {
+		names = append(names, cmp.Or(v.Name, "a model without versions"))
+		return !s.named.Versions.Serves(v.Name)
+	})
+	if len(served) == 0 {
+		return nil, s.wrap(fmt.Errorf("there is no version %s; there is %s", s.named.Versions, strings.Join(names, ", ")))
+	}
+	return served, nil
+}
+
+// Fetch makes a version that was listed available locally. What comes from S3
+// or an archive goes through the cache; a local directory is used where it
+// lies. The caller releases the result once the model is closed.
+func (s *Source) Fetch(ctx context.Context, v Version) (Local, error) {
+	l, err := s.place.fetch(ctx, v)
+	if err != nil {
+		return Local{}, s.wrap(err)
+	}
+	if l.Version == "" {
+		l.Version = v.Name
 	}
 	return l, nil
 }
 
-func fetch(ctx context.Context, store storage.Reader, uri, cache string) (dir string, err error) {
-	if !strings.HasPrefix(uri, "s3://") {
-		info, err := os.Stat(uri)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return "", errors.New("there is no such file or directory")
-		case err != nil:
-			return "", err
-		case info.IsDir():
-			return uri, nil
-		case !isArchive(uri):
-			return "", fmt.Errorf("it is a file, but neither %s; name a SavedModel's directory", strings.Join(archives, " nor "))
-		}
-		f, err := os.Open(uri)
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		sum := sha256.New()
-		if _, err := io.Copy(sum, f); err != nil {
-			return "", err
-		}
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return "", err
-		}
-		return install(cache, hex.EncodeToString(sum.Sum(nil)), func(root *os.Root) error { return unpack(root, f) })
-	}
-	ref, err := storage.ParseRef(uri)
-	if err != nil {
-		return "", err
-	}
-	if store == nil {
-		return "", errors.New("it is in S3, and no S3 client is there")
-	}
-	if isArchive(uri) {
-		return fetchArchive(ctx, store, ref, cache)
-	}
-	return fetchFolder(ctx, store, ref, cache)
-}
+func (s *Source) wrap(err error) error { return fmt.Errorf("model %s: %w", s.named.URI, err) }
 
-// install fills a new directory below cache and gives it its name once it is
-// whole. One that is there already is taken as it is.
-func install(cache, name string, fill func(*os.Root) error) (string, error) {
-	dir := filepath.Join(cache, name[:32])
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	part, err := os.MkdirTemp(cache, "part-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(part)
-	root, err := os.OpenRoot(part)
-	if err != nil {
-		return "", err
-	}
-	err = fill(root)
-	if err = errors.Join(err, root.Close()); err != nil {
-		return "", err
-	}
-	if err := os.Chmod(part, 0o755); err != nil {
-		return "", err
-	}
-	if err := os.Rename(part, dir); err != nil {
-		if _, there := os.Stat(dir); there == nil {
-			return dir, nil // another process was faster
-		}
-		return "", err
-	}
-	return dir, nil
-}
-
-// locate finds the SavedModel in dir: dir itself, or the highest version below
-// it, at most some levels down as archives have it.
-func locate(dir string) (Local, error) {
-	var best Local
-	var bestVersion uint64
-	found := 0
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			if rel, _ := filepath.Rel(dir, p); strings.Count(rel, string(filepath.Separator)) > 4 || d.Name() == "variables" || d.Name() == "assets" {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if d.Name() != GraphFile {
-			return nil
-		}
-		found++
-		l := Local{Dir: filepath.Dir(p)}
-		n, err := strconv.ParseUint(filepath.Base(l.Dir), 10, 63)
-		if err == nil && l.Dir != dir {
-			l.Version = version(filepath.Base(l.Dir))
-		}
-		if best.Dir == "" || l.Version != "" && cmp.Compare(n, bestVersion) > 0 {
-			best, bestVersion = l, n
-		}
-		return nil
-	})
+// Open makes the model at uri available locally. Of several versions the
+// highest is taken that has all its files. What comes from S3 or an archive is
+// put below the directory cache, and found there again. store may be nil when
+// uri is local. The caller need not release the result: it holds until the
+// process ends.
+func Open(ctx context.Context, store storage.Reader, uri, cache string) (Local, error) {
+	s, err := New(Named{URI: uri}, store, &Cache{Dir: cache})
 	if err != nil {
 		return Local{}, err
 	}
-	if found == 0 {
-		return Local{}, fmt.Errorf("no %s is there; name a SavedModel's directory, or one with version folders (1/, 2/, …) below it. A .keras or .h5 file is none: load it in Python and call model.export(DIR)", GraphFile)
+	list, err := s.Versions(ctx)
+	if err != nil {
+		return Local{}, err
 	}
-	best.Config, err = readConfig(best.Dir, dir)
-	return best, err
+	v := list[len(list)-1]
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].Missing == "" {
+			v = list[i]
+			break
+		}
+	}
+	if v.Missing != "" {
+		return Local{}, s.wrap(fmt.Errorf("%s is missing: copy the whole SavedModel again", v.Missing))
+	}
+	return s.Fetch(ctx, v)
 }
 
-// version is a version without leading zeros.
-func version(s string) string {
-	if s = strings.TrimLeft(s, "0"); s == "" {
-		return "0"
+// versionOf is the version that a folder's name is, or "".
+func versionOf(uri string) string {
+	base := filepath.Base(strings.TrimRight(filepath.ToSlash(uri), "/"))
+	if !isVersion(base) {
+		return ""
 	}
-	return s
-}
-
-// readConfig reads the model file nearest to the SavedModel: beside it, or
-// beside the version folders.
-func readConfig(dir, top string) (*model.Config, error) {
-	places := []string{dir}
-	if dir != top || isVersion(filepath.Base(dir)) {
-		places = append(places, filepath.Dir(dir))
-	}
-	for _, place := range places {
-		file := filepath.Join(place, model.ConfigFile)
-		b, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		c, err := model.ParseConfig(b)
-		if err != nil {
-			return nil, fmt.Errorf("in %s: %w", place, err)
-		}
-		return c, nil
-	}
-	return &model.Config{}, nil
+	return trimVersion(base)
 }

@@ -1,0 +1,31 @@
+package source
+
+import (
+	"os"
+	"syscall"
+)
+
+// lockShared locks a directory against lockAlone, until the file that it gives
+// is closed or the process is gone. It waits while another removes it.
+func lockShared(dir string) (*os.File, error) { return lock(dir, syscall.LOCK_SH) }
+
+// lockAlone locks a directory that nobody holds, or errs at once.
+func lockAlone(dir string) (*os.File, error) { return lock(dir, syscall.LOCK_EX|syscall.LOCK_NB) }
+
+func lock(dir string, how int) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), how)
+		if err != syscall.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	return f, nil
+}
