@@ -10,6 +10,7 @@ import (
 
 	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/worker/terminal"
 )
 
 // writeFailure commits the item's failure object, and sends the request to the
@@ -25,13 +26,13 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 	if r.bury {
 		metadata[metaBuried] = "due"
 	}
-	v, err := w.terminals.putFailure(ctx, it.claim(w.fence(it)), document{body, "application/json", metadata})
+	v, err := w.terminals.PutFailure(ctx, it.claim(w.fence(it)), terminal.Document{Body: body, ContentType: "application/json", Metadata: metadata})
 	switch {
 	case err != nil:
 		return outcomeRetried, err
-	case v == superseded:
+	case v == terminal.Superseded:
 		return outcomeSuperseded, nil
-	case v == overruled:
+	case v == terminal.Overruled:
 		return outcomeDuplicate, nil
 	}
 	if r.bury {
@@ -45,7 +46,7 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 			return outcomeRetried, err
 		}
 	}
-	if v == duplicate {
+	if v == terminal.Duplicate {
 		return outcomeDuplicate, nil
 	}
 	return outcomeFailed, nil

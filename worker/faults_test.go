@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"iter"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 	"github.com/penstock/penstock/queue"
 	qmem "github.com/penstock/penstock/queue/mem"
 	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/storage/storagetest"
 )
 
 var (
@@ -21,78 +21,35 @@ var (
 	errDead = errors.New("the process is dead")
 )
 
-// storeShim stands between a worker and the store. Every call passes its hook.
+// storeShim stands between a worker and the store. Every call passes its hook,
+// while the process lives.
 type storeShim struct {
-	storage.Store
+	storagetest.Hooked
 	dead *atomic.Bool
-
-	mu   sync.Mutex
-	hook storeHook
 }
 
 // storeHook sees a call and what makes it; what it returns is the reply.
-type storeHook func(ctx context.Context, verb string, ref storage.Ref, call func() error) error
+type storeHook = storagetest.Hook
+
+// newStoreShim gives a worker's way to a store.
+func newStoreShim(s storage.Store, dead *atomic.Bool) *storeShim {
+	shim := &storeShim{dead: dead}
+	shim.Store = s
+	shim.onCall(nil)
+	return shim
+}
 
 // onCall sets the hook from now on; nil takes it away.
 func (s *storeShim) onCall(h storeHook) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hook = h
-}
-
-func (s *storeShim) pass(ctx context.Context, verb string, ref storage.Ref, call func() error) error {
-	s.mu.Lock()
-	h := s.hook
-	s.mu.Unlock()
-	if s.dead != nil && s.dead.Load() {
-		return errDead
-	}
-	if h == nil {
-		return call()
-	}
-	return h(ctx, verb, ref, call)
-}
-
-func (s *storeShim) Head(ctx context.Context, ref storage.Ref) (info storage.Info, err error) {
-	err = s.pass(ctx, "head", ref, func() (err error) {
-		info, err = s.Store.Head(ctx, ref)
-		return err
-	})
-	return info, err
-}
-
-func (s *storeShim) Get(ctx context.Context, ref storage.Ref, opts storage.GetOptions) (o *storage.Object, err error) {
-	err = s.pass(ctx, "get", ref, func() (err error) {
-		o, err = s.Store.Get(ctx, ref, opts)
-		return err
-	})
-	return o, err
-}
-
-func (s *storeShim) List(ctx context.Context, prefix storage.Ref, startAfter string) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
-		var found iter.Seq2[storage.Info, error]
-		if err := s.pass(ctx, "list", prefix, func() error {
-			found = s.Store.List(ctx, prefix, startAfter)
-			return nil
-		}); err != nil {
-			yield(storage.Info{}, err)
-			return
+	s.OnCall(func(ctx context.Context, verb string, ref storage.Ref, call func() error) error {
+		switch {
+		case s.dead.Load():
+			return errDead
+		case h == nil:
+			return call()
 		}
-		found(yield)
-	}
-}
-
-func (s *storeShim) Put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (info storage.Info, err error) {
-	err = s.pass(ctx, "put", ref, func() (err error) {
-		info, err = s.Store.Put(ctx, ref, body, opts)
-		return err
+		return h(ctx, verb, ref, call)
 	})
-	return info, err
-}
-
-func (s *storeShim) Delete(ctx context.Context, ref storage.Ref, opts storage.DeleteOptions) error {
-	return s.pass(ctx, "delete", ref, func() error { return s.Store.Delete(ctx, ref, opts) })
 }
 
 // times applies h to the first n calls that match, and lets the others pass.

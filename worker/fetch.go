@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/worker/codec"
 	"github.com/penstock/penstock/worker/model"
 )
 
@@ -44,42 +46,47 @@ func (w *Worker) untilExpiry(it *item) (done func()) {
 }
 
 // usualSize is what is reserved for an input, in bytes, when nobody said how
-// large it is. A larger one is read twice.
+// large it is. The rest of a larger one is read by a second call.
 const usualSize = 64 << 10
 
 // fetch reads the item's input into memory that release gives back, and
 // learns from it what only the object can tell: its version, and what its
-// uploader chose.
-func (w *Worker) fetch(it *item) (body []byte, release func(), err error) {
+// uploader chose. Of a large input of records it reads the beginning: the rest
+// is read as it is worked on.
+func (w *Worker) fetch(it *item) (c *content, release func(), err error) {
 	began := time.Now()
 	defer func() { it.spent.Fetch = time.Since(began) }()
 	if err := w.startable(it); err != nil {
 		return nil, nil, err
 	}
-	size := it.request.Size
-	if size <= 0 {
-		size = usualSize
-	}
-	size = min(size, w.cfg.MaxObjectSize)
+	c = &content{memory: w.memory}
+	defer func(held *content) {
+		if err != nil {
+			held.release()
+		}
+	}(c)
+	atOnce := min(segmentSize, w.cfg.MaxObjectSize)
+	size := min(cmp.Or(max(it.request.Size, 0), usualSize), atOnce)
 	for {
-		reserved := weight(size)
-		if w.memory.Acquire(it.pending, reserved) != nil {
-			return nil, nil, context.Cause(it.pending)
-		}
-		release = func() { w.memory.Release(reserved) }
-		body, err = w.read(it, size)
-		if err == nil {
-			err = w.learn(it)
-		}
-		if err == nil {
-			return body, release, nil
-		}
-		release()
-		grown, ok := errors.AsType[*grownError](err)
-		if !ok {
+		if err := c.reserve(it.pending, weight(size)); err != nil {
 			return nil, nil, err
 		}
-		size = grown.size // the sender's word was too small: reserve anew
+		if err := w.read(it, c, size); err != nil {
+			return nil, nil, err
+		}
+		if err := w.learn(it); err != nil {
+			return nil, nil, err
+		}
+		c.records = codec.Streams(c.body, w.source(it, c), it.model)
+		switch {
+		case c.records && (c.total > atOnce || compressed(c.body)):
+			return c, c.release, c.reserve(it.pending, min(streamWeight, w.cfg.MemoryLimit))
+		case c.whole():
+			return c, c.release, nil
+		case c.total > w.cfg.MaxObjectSize:
+			return nil, nil, w.tooLarge(c.total)
+		}
+		size = c.total // the sender's word was too small, or it is no input of records
 	}
 }
 
@@ -106,61 +113,73 @@ func (w *Worker) startable(it *item) error {
 	return nil
 }
 
-// grownError says that the input is larger than what was reserved for it.
-type grownError struct{ size int64 }
-
-func (e *grownError) Error() string { return fmt.Sprintf("the input has %d bytes", e.size) }
+func (w *Worker) tooLarge(size int64) error {
+	return &request.Problem{
+		Code: request.CodeTooLarge, Stage: request.StageFetch,
+		Message: fmt.Sprintf("the input has %d bytes; this worker takes at most %d, but for records (JSON lines, CSV, TFRecord)", size, w.cfg.MaxObjectSize),
+		Hint:    "split the input, send it as records, or raise the worker's -max-object-size and -memory-limit",
+	}
+}
 
 // slowestFetch is the rate, in bytes a second, below which a read is given up
 // and begun anew.
 const slowestFetch = 1 << 20
 
-// read gets the input's bytes, at most reserved.
-func (w *Worker) read(it *item, reserved int64) (body []byte, err error) {
-	limit := 30*time.Second + time.Duration(reserved/slowestFetch)*time.Second
-	var grown *grownError
-	err = w.store.try(it.pending, limit, verbFetch, it.request.Input, func(ctx context.Context) error {
-		o, err := w.cfg.Store.Get(ctx, it.request.Input, storage.GetOptions{})
+func fetchLimit(size int64) time.Duration {
+	return 30*time.Second + time.Duration(size/slowestFetch)*time.Second
+}
+
+// read gets the input's bytes from those that c has up to size.
+func (w *Worker) read(it *item, c *content, size int64) error {
+	err := w.store.try(it.pending, fetchLimit(size), verbFetch, it.request.Input, func(ctx context.Context) error {
+		from := int64(len(c.body))
+		var opts storage.GetOptions
+		// Of a whole object the checksum is checked on the way.
+		if from > 0 {
+			opts = storage.GetOptions{IfMatch: it.input.ETag, Offset: from, Length: size - from}
+		} else if it.request.Size > size {
+			opts.Length = size
+		}
+		o, err := w.cfg.Store.Get(ctx, it.request.Input, opts)
 		if err != nil {
 			return err
 		}
 		defer o.Body.Close()
-		it.input = o.Info
-		if o.Size > w.cfg.MaxObjectSize {
-			return &request.Problem{
-				Code: request.CodeTooLarge, Stage: request.StageFetch,
-				Message: fmt.Sprintf("the input has %d bytes; this worker takes at most %d", o.Size, w.cfg.MaxObjectSize),
-				Hint:    "split the input, or raise the worker's -max-object-size and -memory-limit",
-			}
+		it.input, c.total = o.Info, o.Size
+		body := make([]byte, min(size, o.Size))
+		copy(body, c.body)
+		if _, err := io.ReadFull(o.Body, body[from:]); err != nil {
+			return err
 		}
-		if o.Size > reserved {
-			grown = &grownError{o.Size}
-			return nil
-		}
-		grown = nil
-		body = make([]byte, o.Size)
-		_, err = io.ReadFull(o.Body, body)
-		return err
+		c.body = body
+		return nil
 	})
+	if errors.Is(err, storage.ErrPrecondition) {
+		c.body = nil // overwritten: it is read from its beginning
+		return w.read(it, c, size)
+	}
+	return w.unreadable(it, err)
+}
+
+// unreadable is the problem that a store's answer to a read is, or err.
+func (w *Worker) unreadable(it *item, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, w.notFound(it)
+		return w.notFound(it)
 	case errors.Is(err, fs.ErrInvalid):
-		return nil, &request.Problem{
+		return &request.Problem{
 			Code: request.CodeInvalid, Stage: request.StageFetch,
 			Message: fmt.Sprintf("the object store refuses to look for %s: %v", it.request.Input, err),
 			Hint:    "give the object another key, or correct the version id",
 		}
 	case errors.Is(err, storage.ErrForbidden):
-		return nil, &attempt{request.Problem{
+		return &attempt{request.Problem{
 			Code: request.CodeForbidden, Stage: request.StageFetch, Retryable: true,
 			Message: fmt.Sprintf("the worker's credentials may not read %s", it.request.Input),
 			Hint:    "allow s3:GetObject on it (and s3:ListBucket, or a missing object looks like this too) for the worker's role",
 		}}
-	case err == nil && grown != nil:
-		return nil, grown
 	}
-	return body, err
+	return err
 }
 
 func (w *Worker) notFound(it *item) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/terminal"
 )
 
 // Keys of log lines.
@@ -59,9 +60,9 @@ func (it *item) attempts() int {
 }
 
 // claim is the item's claim to its terminal object.
-func (it *item) claim(fence func(time.Duration) error) claim {
-	return claim{
-		request: it.request, identity: it.identity, input: it.input, fence: fence, redriven: it.redriven,
+func (it *item) claim(fence func(time.Duration) error) terminal.Claim {
+	return terminal.Claim{
+		Request: it.request, Identity: it.identity, Input: it.input, Fence: fence, Redriven: it.redriven,
 	}
 }
 

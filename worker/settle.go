@@ -14,6 +14,7 @@ import (
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/worker/codec"
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/terminal"
 )
 
 // Message attributes that Penstock sets.
@@ -70,8 +71,8 @@ func (a *attempt) Error() string { return a.Problem.Error() }
 func (f *final) Error() string   { return f.Problem.Error() }
 
 // skippedFor is the error of an item whose terminal object is settled.
-func skippedFor(v verdict) error {
-	if v == superseded {
+func skippedFor(v terminal.Verdict) error {
+	if v == terminal.Superseded {
 		return &skipped{outcomeSuperseded, "a newer version of the input counts"}
 	}
 	return &skipped{outcomeDuplicate, "its terminal object is there already"}
@@ -96,10 +97,14 @@ func problem(stage string, err error) error {
 }
 
 // commit writes the item's output.
-func (w *Worker) commit(it *item, body []byte, contentType string) error {
-	c := it.claim(w.fence(it))
-	p := it.provenance()
-	v, err := w.terminals.putOutput(it.lease.ctx, c, document{body, contentType, p.Metadata(w.cfg.Locations.OutputOf(it.request))})
+func (w *Worker) commit(it *item, result terminal.Document) error {
+	result.Metadata = it.provenance().Metadata(w.cfg.Locations.OutputOf(it.request))
+	v, err := w.terminals.PutOutput(it.lease.ctx, it.claim(w.fence(it)), result)
+	return w.written(it, v, err)
+}
+
+// written is what an attempt to write the item's output means for it.
+func (w *Worker) written(it *item, v terminal.Verdict, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrInvalid):
 		return &request.Problem{
@@ -109,13 +114,13 @@ func (w *Worker) commit(it *item, body []byte, contentType string) error {
 		}
 	case err != nil:
 		return err
-	case v == taken:
+	case v == terminal.Taken:
 		return &request.Problem{
 			Code: request.CodeOutputTaken, Stage: request.StageStore,
 			Message: fmt.Sprintf("%s holds another object, not a result of this request", w.cfg.Locations.OutputOf(it.request)),
 			Hint:    "give the request another id, or remove that object",
 		}
-	case v != committed:
+	case v != terminal.Committed:
 		return skippedFor(v)
 	}
 	return nil

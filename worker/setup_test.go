@@ -114,10 +114,10 @@ func (p *plant) start(options ...option) *process {
 	core, logs := observer.New(zapcore.DebugLevel)
 	registry := prometheus.NewRegistry()
 	w := &process{
-		plant: p, queue: &queueShim{Queue: p.queue}, store: &storeShim{Store: p.store},
+		plant: p, queue: &queueShim{Queue: p.queue},
 		logs: logs, gather: registry, ended: make(chan error, 1),
 	}
-	w.queue.dead, w.store.dead = &w.dead, &w.dead
+	w.queue.dead, w.store = &w.dead, newStoreShim(p.store, &w.dead)
 	cfg := Config{
 		Queue: w.queue, Requests: w.queue, DeadLetters: &deadShim{Queue: p.dead, dead: &w.dead}, Store: w.store,
 		Locations: locations, Log: zap.New(core), Metrics: registry,

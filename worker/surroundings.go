@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/worker/terminal"
 )
 
 // surroundings is what the worker knows of the health of the object store. A
@@ -33,13 +33,10 @@ type fault struct {
 	trying int // calls that are waiting to be tried again
 }
 
-// Verbs of calls, as errors name them.
+// Verbs of calls, as errors name them, beside those of package terminal.
 const (
-	verbFetch  = "fetch"
-	verbLook   = "look at"
-	verbList   = "list"
-	verbWrite  = "write"
-	verbDelete = "delete"
+	verbFetch = "fetch"
+	verbList  = "list"
 )
 
 // patience is how long one call is tried before its message is handed back for
@@ -61,7 +58,7 @@ func (s *surroundings) try(ctx context.Context, limit time.Duration, verb string
 		err := op(callCtx)
 		cancel()
 		switch {
-		case errors.Is(err, errLeaseEnds):
+		case errors.Is(err, terminal.ErrLeaseEnds):
 			return err // no call was made
 		case answered(err):
 			s.healed(verb, ref)
@@ -85,13 +82,10 @@ func (s *surroundings) try(ctx context.Context, limit time.Duration, verb string
 	}
 }
 
-// answered says whether err is the store's answer, not a fault on the way.
+// answered says whether err is an answer, not a fault on the way.
 func answered(err error) bool {
-	if _, ok := errors.AsType[*request.Problem](err); ok {
-		return true
-	}
-	return err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) ||
-		errors.Is(err, storage.ErrForbidden) || errors.Is(err, storage.ErrPrecondition) || errors.Is(err, errLeaseEnds)
+	_, ok := errors.AsType[*request.Problem](err)
+	return ok || terminal.Answered(err)
 }
 
 // trying counts a call that is tried again until done.
@@ -101,7 +95,7 @@ func (s *surroundings) trying(verb string, ref storage.Ref) *fault {
 	kind := verb + " " + ref.Bucket
 	f := s.faults[kind]
 	if f == nil {
-		f = &fault{write: verb == verbWrite || verb == verbDelete}
+		f = &fault{write: verb == terminal.Write || verb == terminal.Delete}
 		if s.faults == nil {
 			s.faults = make(map[string]*fault)
 		}
@@ -169,16 +163,6 @@ func (s *surroundings) sick() error {
 		}
 	}
 	return nil
-}
-
-// notWritable turns the answers that mean "results can't be written here" (no
-// such bucket, access denied) into a fault of the surroundings: the request is
-// not to blame for them.
-func notWritable(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, storage.ErrForbidden) {
-		return fmt.Errorf("results can't be written: %v", err) // not wrapped, so that it is no answer
-	}
-	return err
 }
 
 // sleep waits for d, or until ctx is done: then it returns false.

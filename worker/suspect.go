@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/worker/terminal"
 )
 
 // A message that is delivered again may have been in flight when a process
@@ -65,7 +66,7 @@ func (w *Worker) lookUpStrikes(ctx context.Context, it *item) error {
 		found = strikes{known: true}
 		for info, err := range w.cfg.Store.List(ctx, folder, "") {
 			if err != nil {
-				return notWritable(err)
+				return terminal.Unwritable(err)
 			}
 			number, company, _ := strings.Cut(strings.TrimPrefix(info.Ref.Key, folder.Key), "-")
 			var n int
@@ -119,12 +120,12 @@ func (w *Worker) board(it *item) (land func(), err error) {
 	}
 	late := it.request.ETag != "" && it.request.ETag != it.input.ETag // an event of an older version
 	if it.suspect || waited || late {
-		v, found, err := w.terminals.finished(it.pending, it.claim(w.fence(it)))
+		v, found, err := w.terminals.Finished(it.pending, it.claim(w.fence(it)))
 		switch {
 		case err != nil:
-		case v == duplicate && found.Metadata[metaBuried] != "":
+		case v == terminal.Duplicate && found.Metadata[metaBuried] != "":
 			err = w.unburied(it, found)
-		case v != committed:
+		case v != terminal.Committed:
 			err = skippedFor(v)
 		}
 		if err != nil {
@@ -153,7 +154,7 @@ func (w *Worker) unburied(it *item, found storage.Info) error {
 	}
 	var f request.Failure
 	if json.Unmarshal(body, &f) != nil {
-		return skippedFor(duplicate) // nothing that a letter could say
+		return skippedFor(terminal.Duplicate) // nothing that a letter could say
 	}
 	return &final{f.Error}
 }
@@ -213,9 +214,9 @@ func (w *Worker) isolate(it *item) (leave func(), err error) {
 func (w *Worker) putStrike(ctx context.Context, it *item, company string) error {
 	for {
 		ref := w.cfg.Locations.StrikeOf(it.identity, it.history.next, company)
-		err := w.store.try(ctx, w.cfg.callLimit(), verbWrite, ref, func(ctx context.Context) error {
+		err := w.store.try(ctx, w.cfg.callLimit(), terminal.Write, ref, func(ctx context.Context) error {
 			_, err := w.cfg.Store.Put(ctx, ref, []byte(it.message.Receipt), storage.PutOptions{IfNoneMatch: true})
-			return notWritable(err)
+			return terminal.Unwritable(err)
 		})
 		ours := err == nil
 		if errors.Is(err, storage.ErrPrecondition) {
@@ -272,14 +273,14 @@ func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 	var last context.Context // for what is left when the lease is over: one limit for all
 	for _, ref := range refs {
 		remove := func(ctx context.Context) error { return w.cfg.Store.Delete(ctx, ref, storage.DeleteOptions{}) }
-		err := w.store.try(it.lease.ctx, w.cfg.callLimit(), verbDelete, ref, remove)
+		err := w.store.try(it.lease.ctx, w.cfg.callLimit(), terminal.Delete, ref, remove)
 		if it.lease.ctx.Err() != nil {
 			if last == nil {
 				var cancel context.CancelFunc
 				last, cancel = context.WithTimeout(ctx, w.cfg.callLimit())
 				defer cancel()
 			}
-			err = w.store.try(last, w.cfg.callLimit(), verbDelete, ref, remove)
+			err = w.store.try(last, w.cfg.callLimit(), terminal.Delete, ref, remove)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			w.log.Warn("delete strike", it.log(), zap.Stringer("strike", ref), zap.Error(err))

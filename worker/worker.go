@@ -8,6 +8,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/worker/codec"
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/terminal"
 )
 
 // errApart sends the items of a message one by one.
@@ -48,7 +50,7 @@ type Worker struct {
 	leases    *leases
 	calls     queueCalls
 	batcher   *batcher
-	terminals *terminals
+	terminals *terminal.Writer
 	store     *surroundings
 	metrics   *metrics
 	log       *zap.Logger
@@ -84,7 +86,7 @@ func New(cfg Config) (*Worker, error) {
 		isolation: semaphore.NewWeighted(everybody),
 		quarter:   semaphore.NewWeighted(maxSuspects),
 	}
-	w.terminals = &terminals{store: cfg.Store, locations: cfg.Locations, try: w.store.try, limit: cfg.callLimit()}
+	w.terminals = &terminal.Writer{Store: cfg.Store, Locations: cfg.Locations, Try: w.store.try, Limit: cfg.callLimit()}
 	w.draining, w.drain = context.WithCancelCause(context.Background())
 	w.metrics = newMetrics(cfg.Metrics, w)
 	w.batcher.observe = w.metrics.batch
@@ -199,7 +201,7 @@ func (w *Worker) handle(m *queue.Message, l *lease) {
 // is no output: settle decides what that means.
 func (w *Worker) run(it *item) error {
 	defer w.untilExpiry(it)()
-	body, release, err := w.fetch(it)
+	input, release, err := w.fetch(it)
 	if err != nil {
 		return err
 	}
@@ -218,7 +220,10 @@ func (w *Worker) run(it *item) error {
 	}
 	defer leave()
 
-	in, err := w.decode(it, body)
+	if input.records {
+		return w.stream(it, input, leave)
+	}
+	in, err := w.decode(it, input)
 	if err != nil {
 		return err
 	}
@@ -226,16 +231,25 @@ func (w *Worker) run(it *item) error {
 	if err != nil {
 		return err
 	}
-	result, contentType, err := w.encode(it, in, out)
+	result, err := w.encode(it, in, out)
 	if err != nil {
 		return err
 	}
 	leave()
-	return w.commit(it, result, contentType)
+	return w.commit(it, result)
+}
+
+// source is what the codec is told of the item's input.
+func (w *Worker) source(it *item, c *content) codec.Source {
+	return codec.Source{
+		ContentType: cmp.Or(it.request.ContentType, it.input.ContentType), ContentEncoding: it.input.ContentEncoding,
+		Name: it.request.Input.Key, Signature: it.request.Signature,
+		MaxBytes: min(codec.DefaultMaxBytes(len(c.body)), w.cfg.MaxObjectSize),
+	}
 }
 
 // decode turns the input's bytes into tensors.
-func (w *Worker) decode(it *item, body []byte) (in *codec.Input, err error) {
+func (w *Worker) decode(it *item, c *content) (in *codec.Input, err error) {
 	if err := w.decoding.Acquire(it.pending, 1); err != nil {
 		return nil, context.Cause(it.pending)
 	}
@@ -243,53 +257,50 @@ func (w *Worker) decode(it *item, body []byte) (in *codec.Input, err error) {
 	began := time.Now()
 	defer func() { it.spent.Fetch += time.Since(began) }()
 	defer w.contain(it, request.StageDecode, &err)
-	contentType := it.request.ContentType
-	if contentType == "" {
-		contentType = it.input.ContentType
-	}
-	src := codec.Source{
-		ContentType: contentType, ContentEncoding: it.input.ContentEncoding, Name: it.request.Input.Key,
-		Signature: it.request.Signature, MaxBytes: min(codec.DefaultMaxBytes(len(body)), w.cfg.MaxObjectSize),
-	}
-	in, err = codec.Decode(it.pending, body, src, it.model)
+	in, err = codec.Decode(it.pending, c.body, w.source(it, c), it.model)
 	return in, problem(request.StageDecode, err)
 }
 
 // predict runs the model on the item's tensors, in a batch with others.
 func (w *Worker) predict(it *item, in *codec.Input) ([]model.Tensor, error) {
-	limit := w.cfg.RunTimeout
-	if it.request.Timeout > 0 {
-		limit = min(limit, it.request.Timeout)
-	}
-	d, err := w.batcher.Do(it.pending, it.lease.ctx, work{
-		model: it.model, signature: in.Signature, tensors: in.Tensors, rows: in.Rows,
-		lane: it.lane(), limit: limit,
-	})
+	d, err := w.infer(it.pending, it, in)
 	if err != nil {
 		return nil, err
 	}
 	it.ran = true
 	it.spent.Wait, it.spent.Predict = d.wait, d.predict
-	switch {
-	case errors.Is(d.err, errOverrun) && d.alone:
-		return nil, &request.Problem{
+	return d.outputs, d.err
+}
+
+// infer runs the model on tensors of the item's. Its own error says that it
+// did not; that of done, that the model, or its time limit, did not like them.
+func (w *Worker) infer(pending context.Context, it *item, in *codec.Input) (done, error) {
+	limit := w.cfg.RunTimeout
+	if it.request.Timeout > 0 {
+		limit = min(limit, it.request.Timeout)
+	}
+	d, err := w.batcher.Do(pending, it.lease.ctx, work{
+		model: it.model, signature: in.Signature, tensors: in.Tensors, rows: in.Rows,
+		lane: it.lane(), limit: limit,
+	})
+	if err == nil && errors.Is(d.err, errOverrun) && d.alone {
+		d.err = &request.Problem{
 			Code: request.CodeTimeout, Stage: request.StagePredict, Retryable: true,
 			Message: fmt.Sprintf("the model ran for more than %v on this input", limit),
 			Hint:    "send a smaller input, or raise the request's or the worker's time limit",
 		}
-	case d.err != nil:
-		return nil, problem(request.StagePredict, d.err)
 	}
-	return d.outputs, nil
+	d.err = problem(request.StagePredict, d.err)
+	return d, err
 }
 
 // encode turns the model's outputs into the result's bytes.
-func (w *Worker) encode(it *item, in *codec.Input, outputs []model.Tensor) (body []byte, contentType string, err error) {
+func (w *Worker) encode(it *item, in *codec.Input, outputs []model.Tensor) (result terminal.Document, err error) {
 	began := time.Now()
 	defer func() { it.spent.Store = time.Since(began) }()
 	defer w.contain(it, request.StageEncode, &err)
-	body, contentType, err = codec.Encode(in, outputs, it.model, it.request.Accept)
-	return body, contentType, problem(request.StageEncode, err)
+	result.Body, result.ContentType, err = codec.Encode(in, outputs, it.model, it.request.Accept)
+	return result, problem(request.StageEncode, err)
 }
 
 // contain makes a panic over an input that input's failure. It is deferred.

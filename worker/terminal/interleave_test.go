@@ -1,4 +1,4 @@
-package worker
+package terminal
 
 import (
 	"context"
@@ -75,11 +75,11 @@ func schedule(store *smem.Store, actors []actor, pick func(ready []int) int) {
 	for i, a := range actors {
 		l := lane{make(chan struct{}), make(chan struct{}), make(chan struct{})}
 		lanes[i] = l
-		shim := &storeShim{Store: store, hook: func(_ context.Context, _ string, _ ref, call func() error) error {
+		shim := hooked(store, func(_ context.Context, _ string, _ ref, call func() error) error {
 			l.at <- struct{}{}
 			<-l.proceed
 			return call()
-		}}
+		})
 		go func() {
 			defer close(l.ended)
 			a.act(shim)

@@ -1,7 +1,8 @@
-package worker
+package terminal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,11 +12,32 @@ import (
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
 	smem "github.com/penstock/penstock/storage/mem"
+	"github.com/penstock/penstock/storage/storagetest"
 )
+
+type ref = storage.Ref
+
+// errCut is the fault of a connection: nobody knows what took effect.
+var errCut = errors.New("connection reset")
+
+var locations = func() request.Locations {
+	l, err := request.ParseLocations("s3://uploads/in/", "s3://results/out/", "s3://results/failed/", "")
+	if err != nil {
+		panic(err)
+	}
+	return l
+}()
+
+// hooked is a store whose calls pass h.
+func hooked(s storage.Store, h storagetest.Hook) storage.Store {
+	shim := &storagetest.Hooked{Store: s}
+	shim.OnCall(h)
+	return shim
+}
 
 // writer is a claim's way to its terminal object.
 type writer struct {
-	claim claim
+	claim Claim
 	name  string // what it writes
 }
 
@@ -33,34 +55,34 @@ func versions(t *testing.T, store *smem.Store, bodies ...string) (infos []storag
 }
 
 // claimOf is the claim of a request on a version of its input.
-func claimOf(id string, input storage.Info) claim {
+func claimOf(id string, input storage.Info) Claim {
 	r := request.Request{ID: id, Input: ref{Bucket: input.Ref.Bucket, Key: input.Ref.Key}}
-	return claim{
-		request: r, identity: r.Identify(input), input: input,
-		fence: func(time.Duration) error { return nil },
+	return Claim{
+		Request: r, Identity: r.Identify(input), Input: input,
+		Fence: func(time.Duration) error { return nil },
 	}
 }
 
-func terminalsOn(s storage.Store) *terminals {
+func terminalsOn(s storage.Store) *Writer {
 	try := func(ctx context.Context, _ time.Duration, _ string, _ ref, op func(context.Context) error) error {
 		for {
-			if err := op(ctx); answered(err) {
+			if err := op(ctx); Answered(err) {
 				return err
 			}
 		}
 	}
-	return &terminals{store: s, locations: locations, try: try, limit: time.Minute}
+	return &Writer{Store: s, Locations: locations, Try: try, Limit: time.Minute}
 }
 
-func (w writer) document(ref storage.Ref) document {
-	p := request.Provenance{Identity: w.claim.identity, InferenceID: w.claim.request.ID, Input: w.claim.input.Ref, InputETag: w.claim.input.ETag}
-	return document{[]byte(w.name), "application/json", p.Metadata(ref)}
+func (w writer) document(ref storage.Ref) Document {
+	p := request.Provenance{Identity: w.claim.Identity, InferenceID: w.claim.Request.ID, Input: w.claim.Input.Ref, InputETag: w.claim.Input.ETag}
+	return Document{Body: []byte(w.name), ContentType: "application/json", Metadata: p.Metadata(ref)}
 }
 
 func (w writer) succeed(t *testing.T) actor {
 	return actor{w.name, func(s storage.Store) {
-		doc := w.document(locations.OutputOf(w.claim.request))
-		if _, err := terminalsOn(s).putOutput(context.Background(), w.claim, doc); err != nil {
+		doc := w.document(locations.OutputOf(w.claim.Request))
+		if _, err := terminalsOn(s).PutOutput(context.Background(), w.claim, doc); err != nil {
 			t.Errorf("%s: %v", w.name, err)
 		}
 	}}
@@ -68,8 +90,8 @@ func (w writer) succeed(t *testing.T) actor {
 
 func (w writer) fail(t *testing.T) actor {
 	return actor{w.name, func(s storage.Store) {
-		doc := w.document(locations.FailureOf(w.claim.request))
-		if _, err := terminalsOn(s).putFailure(context.Background(), w.claim, doc); err != nil {
+		doc := w.document(locations.FailureOf(w.claim.Request))
+		if _, err := terminalsOn(s).PutFailure(context.Background(), w.claim, doc); err != nil {
 			t.Errorf("%s: %v", w.name, err)
 		}
 	}}
@@ -130,13 +152,13 @@ func TestWritersLeaveOneTerminalObjectInEveryOrderOfTheirCalls(t *testing.T) {
 			c := claimOf("", versions(t, s, "1")[0])
 			writer{c, "F0"}.fail(t).act(s)
 			again := c
-			again.redriven = true
+			again.Redriven = true
 			return []actor{writer{again, "S"}.succeed(t), writer{c, "F"}.fail(t)}, "out: S"
 		},
 		"two redriven failures beside an old one": func(t *testing.T, s *smem.Store) ([]actor, string) {
 			c := claimOf("", versions(t, s, "1")[0])
 			writer{c, "F0"}.fail(t).act(s)
-			c.redriven = true
+			c.Redriven = true
 			return []actor{writer{c, "F"}.fail(t), writer{c, "F"}.fail(t)}, "failed: F"
 		},
 		"three: success of the first version, success and zombie failure of the second": func(t *testing.T, s *smem.Store) ([]actor, string) {
@@ -218,7 +240,7 @@ func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
 				n := 0 // calls are made one at a time
 				lossy := func(a actor) actor {
 					return actor{a.name, func(s storage.Store) {
-						a.act(&storeShim{Store: s, hook: func(_ context.Context, verb string, _ ref, call func() error) error {
+						a.act(hooked(s, func(_ context.Context, verb string, _ ref, call func() error) error {
 							err := call()
 							if verb == "put" || verb == "delete" {
 								if n++; n-1 == lost {
@@ -226,7 +248,7 @@ func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
 								}
 							}
 							return err
-						}})
+						}))
 					}}
 				}
 				s, f := writer{c, "S"}.succeed(t), writer{c, "F"}.fail(t)

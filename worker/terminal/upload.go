@@ -1,0 +1,81 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/penstock/penstock/storage"
+)
+
+// BeginOutput begins a result that is too large to be written at once. The
+// condition of its completion is settled here, by what is at its key now: when
+// that is a result already, the verdict says so and there is no upload.
+func (w *Writer) BeginOutput(ctx context.Context, c Claim, d Document) (u storage.Upload, v Verdict, err error) {
+	ref := w.Locations.OutputOf(c.Request)
+	opts := storage.PutOptions{ContentType: d.ContentType, Metadata: d.Metadata}
+	rival, there, err := w.look(ctx, c, ref)
+	if err != nil {
+		return nil, Committed, err
+	}
+	switch {
+	case rival == nobody:
+		opts.IfNoneMatch = true
+	case rival == older, rival == same && c.Redriven:
+		opts.IfMatch = there.ETag
+	case rival == same:
+		v, err := w.overrule(ctx, c, there, Duplicate)
+		return nil, v, err
+	case rival == newer:
+		return nil, Superseded, nil
+	default:
+		return nil, Taken, nil
+	}
+	err = w.Try(ctx, w.Limit, Write, ref, func(ctx context.Context) (err error) {
+		u, err = w.Store.Upload(ctx, ref, opts)
+		return Unwritable(err)
+	})
+	return u, Committed, err
+}
+
+// complete makes an upload the output. Where it can't be what it was begun as,
+// since somebody else has written there, it is ErrUploadLost.
+func (w *Writer) complete(ctx context.Context, c Claim, ref storage.Ref, d Document) (storage.Info, Verdict, error) {
+	var info storage.Info
+	unsure := false      // whether a call without an answer took effect
+	limit := 2 * w.Limit // it can take a store a while to put many parts together
+	err := w.Try(ctx, limit, Write, ref, func(ctx context.Context) (err error) {
+		if err := c.Fence(limit); err != nil {
+			return fmt.Errorf("%w: %w", ErrLeaseEnds, err)
+		}
+		info, err = d.Upload.Complete(ctx)
+		switch {
+		case errors.Is(err, storage.ErrConflict):
+			err = fmt.Errorf("%w: %v", ErrUploadLost, err)
+		case errors.Is(err, fs.ErrNotExist): // the upload, by an answer that was lost, or by another hand
+			unsure, err = true, storage.ErrPrecondition
+		case errors.Is(err, storage.ErrForbidden):
+			err = Unwritable(err)
+		}
+		unsure = unsure || !Answered(err)
+		return err
+	})
+	if !errors.Is(err, storage.ErrPrecondition) {
+		return info, Committed, err
+	}
+	rival, there, err := w.look(ctx, c, ref)
+	switch {
+	case err != nil:
+		return info, Committed, err
+	case rival == same && unsure:
+		return there, Committed, nil
+	case rival == same:
+		return there, Duplicate, nil
+	case rival == newer:
+		return there, Superseded, nil
+	case rival == stranger:
+		return there, Taken, nil
+	}
+	return there, Committed, fmt.Errorf("complete %s: %w", ref, ErrUploadLost)
+}
