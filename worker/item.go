@@ -90,6 +90,10 @@ func (it *item) MarshalLogObject(e zapcore.ObjectEncoder) error {
 		e.AddString("model", p.Model)
 		e.AddString("version", p.ModelVersion)
 	}
+	if p.Records > 0 {
+		e.AddInt64("records", p.Records)
+		e.AddInt64("badRecords", p.BadRecords)
+	}
 	for _, d := range []struct {
 		key string
 		d   time.Duration

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,10 +26,6 @@ type stream struct {
 	results *codec.Results
 	sink    *sink
 	strict  bool // a bad record fails the input
-
-	mu      sync.Mutex // of what the chunks' goroutines share
-	predict time.Duration
-	wait    time.Duration
 
 	good, bad int64
 	first     *codec.Record // bad one
@@ -84,9 +79,7 @@ func (w *Worker) stream(it *item, c *content, leave func()) (err error) {
 	defer s.sink.close()
 
 	err = s.pump(ctx)
-	it.ran = s.good > 0
-	it.spent.Wait, it.spent.Predict = s.wait, s.predict
-	it.spent.Store = max(0, time.Since(began)-s.wait-s.predict)
+	it.spent.Predict = time.Since(began) // and reading, waiting and writing, all at the same time
 	if err != nil {
 		return err
 	}
@@ -164,10 +157,6 @@ func (s *stream) run(ctx context.Context, in *codec.Input) ([]reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	s.predict += d.predict
-	s.wait = max(s.wait, d.wait)
-	s.mu.Unlock()
 	switch {
 	case d.err == nil && in.Rows == 1:
 		return []reply{{rows: 1, outputs: oneRow(d.outputs)}}, nil
@@ -265,6 +254,7 @@ func (s *stream) write(f *flight) (err error) {
 		if err := s.sink.add(func(b []byte) ([]byte, error) { return s.results.Rows(b, sliceAll(a.outputs, at, n)) }); err != nil {
 			return problem(request.StageEncode, err)
 		}
+		s.it.ran = true
 		s.good += n - at
 		if at = n; at == a.rows {
 			f.replies, at = f.replies[1:], 0

@@ -63,7 +63,7 @@ func claimOf(id string, input storage.Info) Claim {
 	}
 }
 
-func terminalsOn(s storage.Store) *Writer {
+func writerOn(s storage.Store) *Writer {
 	try := func(ctx context.Context, _ time.Duration, _ string, _ ref, op func(context.Context) error) error {
 		for {
 			if err := op(ctx); Answered(err) {
@@ -82,8 +82,35 @@ func (w writer) document(ref storage.Ref) Document {
 func (w writer) succeed(t *testing.T) actor {
 	return actor{w.name, func(s storage.Store) {
 		doc := w.document(locations.OutputOf(w.claim.Request))
-		if _, err := terminalsOn(s).PutOutput(context.Background(), w.claim, doc); err != nil {
+		if _, err := writerOn(s).PutOutput(context.Background(), w.claim, doc); err != nil {
 			t.Errorf("%s: %v", w.name, err)
+		}
+	}}
+}
+
+// succeedInParts writes a result that is too large to be written at once. A
+// lost upload is made anew.
+func (w writer) succeedInParts(t *testing.T) actor {
+	return actor{w.name, func(s storage.Store) {
+		for {
+			d, terminals := w.document(locations.OutputOf(w.claim.Request)), writerOn(s)
+			u, v, err := terminals.BeginOutput(context.Background(), w.claim, d)
+			if err != nil {
+				t.Errorf("%s: %v", w.name, err)
+			}
+			if v != Committed {
+				return
+			}
+			if err := u.PutPart(context.Background(), 1, d.Body); err != nil {
+				t.Errorf("%s: %v", w.name, err)
+			}
+			d.Upload = u
+			if _, err = terminals.PutOutput(context.Background(), w.claim, d); !errors.Is(err, ErrUploadLost) {
+				if err != nil {
+					t.Errorf("%s: %v", w.name, err)
+				}
+				return
+			}
 		}
 	}}
 }
@@ -91,7 +118,7 @@ func (w writer) succeed(t *testing.T) actor {
 func (w writer) fail(t *testing.T) actor {
 	return actor{w.name, func(s storage.Store) {
 		doc := w.document(locations.FailureOf(w.claim.Request))
-		if _, err := terminalsOn(s).PutFailure(context.Background(), w.claim, doc); err != nil {
+		if _, err := writerOn(s).PutFailure(context.Background(), w.claim, doc); err != nil {
 			t.Errorf("%s: %v", w.name, err)
 		}
 	}}
@@ -176,6 +203,30 @@ func TestWritersLeaveOneTerminalObjectInEveryOrderOfTheirCalls(t *testing.T) {
 			c := claimOf("", v[0])
 			return []actor{writer{c, "S1"}.succeed(t), writer{c, "F1"}.fail(t), writer{claimOf("", v[1]), "F2"}.fail(t)}, "failed: F2"
 		},
+		"success in parts and zombie failure": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			c := claimOf("", versions(t, s, "1")[0])
+			return []actor{writer{c, "S"}.succeedInParts(t), writer{c, "F"}.fail(t)}, "out: S"
+		},
+		"success in parts and success at once": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			c := claimOf("", versions(t, s, "1")[0])
+			return []actor{writer{c, "S"}.succeedInParts(t), writer{c, "S"}.succeed(t)}, "out: S"
+		},
+		"success in parts of the first version, success of the second": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			v := versions(t, s, "1", "2")
+			return []actor{writer{claimOf("", v[0]), "S1"}.succeedInParts(t), writer{claimOf("", v[1]), "S2"}.succeed(t)}, "out: S2"
+		},
+		"success of the first version, success in parts of the second": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			v := versions(t, s, "1", "2")
+			return []actor{writer{claimOf("", v[0]), "S1"}.succeed(t), writer{claimOf("", v[1]), "S2"}.succeedInParts(t)}, "out: S2"
+		},
+		"failure of the first version, success in parts of the second": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			v := versions(t, s, "1", "2")
+			return []actor{writer{claimOf("", v[0]), "F1"}.fail(t), writer{claimOf("", v[1]), "S2"}.succeedInParts(t)}, "out: S2"
+		},
+		"the second version is uploaded while the first succeeds in parts, and fails": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			c := claimOf("", versions(t, s, "1")[0])
+			return []actor{writer{c, "S1"}.succeedInParts(t), uploadThen(t, "F2", writer.fail)}, "failed: F2"
+		},
 		"the second version is uploaded while the first succeeds": func(t *testing.T, s *smem.Store) ([]actor, string) {
 			c := claimOf("", versions(t, s, "1")[0])
 			return []actor{writer{c, "S1"}.succeed(t), uploadThen(t, "S2", writer.succeed)}, "out: S2"
@@ -231,8 +282,12 @@ func uploadThen(t *testing.T, name string, how func(writer, *testing.T) actor) a
 // A reply that is lost after a write took effect changes nothing in that.
 func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
 	t.Parallel()
-	for lost := range 4 {
-		t.Run(fmt.Sprint("write ", lost), func(t *testing.T) {
+	for i := range 8 {
+		lost, how, succeed := i%4, "at once", writer.succeed
+		if i >= 4 {
+			how, succeed = "in parts", writer.succeedInParts
+		}
+		t.Run(fmt.Sprintf("write %d, %s", lost, how), func(t *testing.T) {
 			t.Parallel()
 			interleave(t, 0, func() (*smem.Store, []actor, func(*testing.T, string)) {
 				store := smem.New("uploads", "results")
@@ -242,7 +297,7 @@ func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
 					return actor{a.name, func(s storage.Store) {
 						a.act(hooked(s, func(_ context.Context, verb string, _ ref, call func() error) error {
 							err := call()
-							if verb == "put" || verb == "delete" {
+							if verb == "put" || verb == "delete" || verb == "complete" {
 								if n++; n-1 == lost {
 									return errCut
 								}
@@ -251,7 +306,7 @@ func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
 						}))
 					}}
 				}
-				s, f := writer{c, "S"}.succeed(t), writer{c, "F"}.fail(t)
+				s, f := succeed(writer{c, "S"}, t), writer{c, "F"}.fail(t)
 				return store, []actor{lossy(s), lossy(f)}, func(t *testing.T, order string) {
 					if got := contents(t, store); !slices.Equal(got, []string{"out: S"}) {
 						t.Errorf("in the order %s there is %q, want the output alone", order, got)
