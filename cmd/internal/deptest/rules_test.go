@@ -11,7 +11,7 @@ const module = "github.com/penstock/penstock/"
 var required = []string{
 	"queue", "queue/request", "queue/sqs", "queue/mem", "queue/queuetest",
 	"storage", "storage/s3", "storage/mem", "storage/storagetest",
-	"worker", "worker/codec", "worker/model", "worker/model/fake", "worker/model/tf",
+	"worker", "worker/codec", "worker/model", "worker/model/fake", "worker/model/tf", "worker/model/source", "worker/model/catalog",
 	"cmd/internal/clients", "cmd/worker", "cmd/producer", "cmd/penstock",
 }
 
@@ -84,6 +84,11 @@ var direct = []directRule{
 		"worker/model/savedmodel/...",
 		[]string{"worker/model", protobufs, "google.golang.org/protobuf/..."},
 		"what a SavedModel says of itself is for programs without TensorFlow too",
+	},
+	{
+		"worker/model/catalog/...",
+		[]string{"worker/model", "worker/model/source", zap, metrics},
+		"it decides which versions are served and knows where they lie; what loads them is given to it",
 	},
 	{
 		"worker/model/source/...",
