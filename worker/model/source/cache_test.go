@@ -128,7 +128,8 @@ func TestMain(m *testing.M) {
 				return err
 			}
 			fmt.Println("half")
-			select {}
+			time.Sleep(time.Hour) // it is killed before
+			return nil
 		})
 		fmt.Println(err)
 		os.Exit(1)

@@ -72,38 +72,42 @@ func scan(files []file) ([]Version, error) {
 }
 
 // newVersion describes the version in the folder dir. Its files are those of
-// the folder and, when it has no model file of its own, the one in home.
+// the folder and, when it has no model file of its own but home has one, those
+// in home, of which the model file may name some.
 func newVersion(files []file, home, dir string) Version {
 	v := Version{dir: dir}
 	if dir != home {
 		v.Name = trimVersion(path.Base(dir))
 	}
-	sum := sha256.New()
-	own := false
-	add := func(f file) {
-		fmt.Fprintf(sum, "%q %q %d\n", v.target(f), f.stamp, f.size)
-		v.Bytes += f.size
-		v.files = append(v.files, f)
-	}
-	var shared *file
+	own, shared := false, false
+	var beside []file
 	for _, f := range files {
-		if rest, ok := strings.CutPrefix(f.name, dir); ok && !strings.HasSuffix(f.name, "/") {
+		rest, ok := strings.CutPrefix(f.name, dir)
+		switch {
+		case strings.HasSuffix(f.name, "/"): // a folder, as some tools mark it
+		case ok:
 			own = own || rest == model.ConfigFile
-			add(f)
-		} else if f.name == home+model.ConfigFile {
-			shared = &f
+			v.files = append(v.files, f)
+		case path.Dir(f.name) == path.Clean(home):
+			shared = shared || path.Base(f.name) == model.ConfigFile
+			beside = append(beside, f)
 		}
 	}
-	if shared != nil && !own {
-		add(*shared)
+	if shared && !own {
+		v.files = append(v.files, beside...)
+	}
+	sum := sha256.New()
+	for _, f := range v.files {
+		fmt.Fprintf(sum, "%q %q %d\n", v.target(f), f.stamp, f.size)
+		v.Bytes += f.size
 	}
 	v.ID = hex.EncodeToString(sum.Sum(nil))[:idLength]
 	v.Missing = missing(v.files, dir)
 	return v
 }
 
-// modelDir is where the files of a version lie in its entry of the cache. The
-// model file of all versions lies beside it.
+// modelDir is where the files of a version lie in its entry of the cache. What
+// belongs to all versions lies beside it.
 const modelDir = "model"
 
 // target is where a file of the version goes in its entry of the cache.
@@ -111,7 +115,7 @@ func (v *Version) target(f file) string {
 	if rest, ok := strings.CutPrefix(f.name, v.dir); ok {
 		return modelDir + "/" + rest
 	}
-	return path.Base(f.name)
+	return path.Base(f.name) // beside it
 }
 
 var shard = regexp.MustCompile(`^variables\.data-(\d{5})-of-(\d{5})$`)

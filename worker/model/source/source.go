@@ -163,8 +163,8 @@ func (s *Source) wrap(err error) error { return fmt.Errorf("model %s: %w", s.nam
 // Open makes the model at uri available locally. Of several versions the
 // highest is taken that has all its files. What comes from S3 or an archive is
 // put below the directory cache, and found there again. store may be nil when
-// uri is local. The caller need not release the result: it holds until the
-// process ends.
+// uri is local. The caller releases the result, or forgets it with the same
+// effect some time later.
 func Open(ctx context.Context, store storage.Reader, uri, cache string) (Local, error) {
 	s, err := New(Named{URI: uri}, store, &Cache{Dir: cache})
 	if err != nil {

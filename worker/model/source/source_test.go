@@ -202,9 +202,11 @@ func TestTheIDFollowsTheContent(t *testing.T) {
 			{"README", "read me", []bool{false, false}},
 			{"2/variables/variables.index", "x", []bool{false, true}},
 			{"2/saved_model.pb", "longer", []bool{false, true}},
-			{"penstock.json", `{"top_k":1}`, []bool{true, true}},
+			{"penstock.json", `{"top_k":1}`, []bool{true, true}}, // which takes README in: it may name any file beside it
+			{"labels.txt", "a", []bool{true, true}},
 			{"1/penstock.json", `{"top_k":2}`, []bool{true, false}},
 			{"penstock.json", `{"top_k":33}`, []bool{false, true}},
+			{"labels.txt", "aa", []bool{false, true}},
 		} {
 			c.write(step.file, step.contents)
 			now, _ := versions(t, c.source)
@@ -242,7 +244,7 @@ func TestFetchDownloadsOneVersionFromS3Once(t *testing.T) {
 	t.Parallel()
 	store := bucket(t, map[string]string{
 		"m/1/saved_model.pb": "one", "m/2/saved_model.pb": "two", "m/2/assets/deep/er/vocab": "a b", "m/2/": "",
-		"m/penstock.json": `{"top_k":3,"labels":["a"]}`, "m/3/variables/v": "half uploaded",
+		"m/penstock.json": `{"top_k":3,"labels":["a"]}`, "m/labels.txt": "a", "m/3/variables/v": "half uploaded",
 	})
 	cache := t.TempDir()
 	reads := &counted{Store: store}
@@ -255,10 +257,13 @@ func TestFetchDownloadsOneVersionFromS3Once(t *testing.T) {
 		if got.Version != "2" || got.Config.TopK != 3 || string(b) != "a b" {
 			t.Errorf("got %+v, %+v, the vocabulary %q", got, got.Config, b)
 		}
+		if b, _ := os.ReadFile(filepath.Join(got.Dir, "..", "labels.txt")); string(b) != "a" {
+			t.Errorf("the labels beside the versions are %q", b)
+		}
 		got.Release()
 	}
-	if entries, _ := os.ReadDir(cache); len(entries) != 1 || reads.gets != 3 {
-		t.Errorf("the cache holds %d entries, want 1, of %d reads, want 3", len(entries), reads.gets)
+	if entries, _ := os.ReadDir(cache); len(entries) != 1 || reads.gets != 4 {
+		t.Errorf("the cache holds %d entries, want 1, of %d reads, want 4", len(entries), reads.gets)
 	}
 }
 
