@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/penstock/penstock/worker/model"
 )
@@ -106,10 +107,10 @@ const largestHead = 4 << 10
 // Signature is the one that the input is for.
 func (r *Records) Signature() *model.Signature { return r.reader.sig }
 
-// Close frees what Next holds. The reader that OpenRecords was given is left
-// open.
+// Close frees what Next holds, and ends it: it gives fs.ErrClosed from then on.
+// The reader that OpenRecords was given is left open.
 func (r *Records) Close() error {
-	r.err, r.reader.frames, r.spare, r.held = io.ErrClosedPipe, nil, nil, nil
+	r.err, r.reader.frames, r.spare, r.held = fs.ErrClosed, nil, nil, nil
 	return nil
 }
 
@@ -121,6 +122,9 @@ func (r *Records) Close() error {
 // stream is broken, or that there never was one. The reader's errors are given
 // as they are. After an error Next gives it again.
 func (r *Records) Next(most int64) (*Chunk, error) {
+	if r.err != nil && r.held == nil {
+		return nil, r.err
+	}
 	if !r.reader.batched {
 		most = 1 // which is an input of its own
 	}
