@@ -23,6 +23,7 @@ var errExpired = errors.New("the request's time to live is over")
 // frees it.
 func (w *Worker) pendingContext(it *item) (ctx context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(it.lease.ctx)
+	it.withdraw = cancel
 	stop := context.AfterFunc(w.draining, func() { cancel(context.Cause(w.draining)) })
 	if w.draining.Err() != nil {
 		cancel(context.Cause(w.draining)) // at once: AfterFunc takes its time

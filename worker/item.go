@@ -29,9 +29,10 @@ type item struct {
 	lease   *lease
 
 	// pending ends when the item must not be started any more: its lease is
-	// lost, the worker drains, or its TTL is over. The lease's own context
-	// goes on to what has begun.
-	pending context.Context
+	// lost, the worker drains, its TTL is over, or it was withdrawn. The lease's
+	// own context goes on to what has begun.
+	pending  context.Context
+	withdraw context.CancelCauseFunc
 
 	id       string // the inference id, for people
 	identity request.Identity

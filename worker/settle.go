@@ -220,6 +220,9 @@ func (w *Worker) conclude(ctx context.Context, it *item, err error) outcome {
 	if !errors.Is(err, errOverrun) { // an overrun is a run that did not end
 		w.forgive(ctx, it, terminal)
 	}
+	if o == outcomeFailed && errors.Is(err, errCancelled) {
+		w.dropCancel(ctx, it)
+	}
 	w.metrics.outcome(it, o)
 	fields := []zap.Field{zap.String(keyOutcome, string(o)), it.log()}
 	if err != nil {
@@ -256,6 +259,8 @@ func (w *Worker) judge(it *item, err error) ruling {
 			Message: fmt.Sprintf("the request was not started within its time to live of %v", it.request.TTL),
 			Hint:    "send it again; if this happens often, run more workers or raise the TTL",
 		}}
+	case errors.Is(err, errCancelled):
+		return ruling{outcome: outcomeFailed, problem: cancelled()}
 	case errors.Is(err, errDraining), errors.Is(err, errDrainTimeout), errors.Is(err, ErrModelHung),
 		errors.Is(err, errOverrun), errors.Is(err, errHeldTooLong):
 		return ruling{outcome: outcomeReleased}

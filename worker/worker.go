@@ -51,6 +51,7 @@ type Worker struct {
 	calls     queueCalls
 	batcher   *batcher
 	terminals *terminal.Writer
+	cancels   *cancels
 	store     *surroundings
 	metrics   *metrics
 	log       *zap.Logger
@@ -87,6 +88,7 @@ func New(cfg Config) (*Worker, error) {
 		quarter:   semaphore.NewWeighted(maxSuspects),
 	}
 	w.terminals = &terminal.Writer{Store: cfg.Store, Locations: cfg.Locations, Try: w.store.try, Limit: cfg.callLimit()}
+	w.cancels = newCancels(w.listCancels)
 	w.draining, w.drain = context.WithCancelCause(context.Background())
 	w.metrics = newMetrics(cfg.Metrics, w)
 	w.batcher.observe = w.metrics.batch
@@ -109,6 +111,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	keeping, stopKeeping := context.WithCancel(work)
 	var keeper sync.WaitGroup
 	keeper.Go(func() { w.leases.run(keeping) })
+	keeper.Go(func() { w.cancels.run(keeping, w.log) })
 	keeper.Go(func() { // the time counts from the signal, not from the end of the last poll
 		<-w.draining.Done()
 		if sleep(keeping, w.cfg.DrainTimeout) {
@@ -201,6 +204,11 @@ func (w *Worker) handle(m *queue.Message, l *lease) {
 // is no output: settle decides what that means.
 func (w *Worker) run(it *item) error {
 	defer w.untilExpiry(it)()
+	heeded, err := w.heedCancel(it)
+	if err != nil {
+		return err
+	}
+	defer heeded()
 	input, release, err := w.fetch(it)
 	if err != nil {
 		return err
