@@ -34,6 +34,9 @@ const (
 
 func main() {
 	_ = tf.Quiet() // a noisy log is no reason to end
+	if len(os.Args) > 1 && os.Args[1] == inspectVerb {
+		os.Exit(inspect(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
+	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
