@@ -75,6 +75,9 @@ type Config struct {
 	// take to end. Default 25 s, which fits into the 30 s that ECS and
 	// Kubernetes give. What has not ended then is handed back.
 	DrainTimeout time.Duration
+	// Notify says who is told when a request has ended. The zero value tells
+	// nobody.
+	Notify Notify
 	// Skew is how far the clocks of S3 and SQS are ahead of this machine's.
 	// Nil is no difference.
 	Skew func() time.Duration
@@ -120,6 +123,7 @@ func (c Config) validate() error {
 	f.require(c.Queue != nil && c.Requests != nil, "no queue is given")
 	f.require(c.Store != nil, "no object store is given")
 	f.require(c.Models != nil, "no model is given")
+	f.require(c.Notify.Topics != nil || c.Notify.Success == "" && c.Notify.Failure == "", "topics are named and nothing is given that publishes to them")
 	return errors.Join(errors.Join(f...), c.Locations.Validate(), c.CheckBounds())
 }
 

@@ -38,17 +38,18 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 	if r.bury {
 		letter := it.request
 		letter.Enqueued = time.Time{} // who redrives it wants it run, whenever that is
-		body, err := request.Encode(letter)
+		message, err := request.Encode(letter)
 		if err != nil {
 			return outcomeFailed, err
 		}
-		if err := w.bury(ctx, it.lease, body, r.problem.Code, it.id, r.problem.Message); err != nil {
+		if err := w.bury(ctx, it.lease, message, r.problem.Code, it.id, r.problem.Message); err != nil {
 			return outcomeRetried, err
 		}
 	}
 	if v == terminal.Duplicate {
 		return outcomeDuplicate, nil
 	}
+	it.failed(r.problem, body)
 	return outcomeFailed, nil
 }
 

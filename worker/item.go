@@ -46,6 +46,8 @@ type item struct {
 	history  strikes     // of runs before this one
 	ran      bool        // the model was started on it
 
+	ending *ending // what its terminal object says; nil when this worker wrote none
+
 	accepted time.Time // by the queue's clock
 	began    time.Time // the goroutine's start, by ours
 	spent    request.Provenance

@@ -100,7 +100,10 @@ func problem(stage string, err error) error {
 func (w *Worker) commit(it *item, result terminal.Document) error {
 	result.Metadata = it.provenance().Metadata(w.cfg.Locations.OutputOf(it.request))
 	v, err := w.terminals.PutOutput(it.lease.ctx, it.claim(w.fence(it)), result)
-	return w.written(it, v, err)
+	if err = w.written(it, v, err); err == nil {
+		it.succeeded(result)
+	}
+	return err
 }
 
 // written is what an attempt to write the item's output means for it.
@@ -223,6 +226,7 @@ func (w *Worker) conclude(ctx context.Context, it *item, err error) outcome {
 	if o == outcomeFailed && errors.Is(err, errCancelled) {
 		w.dropCancel(ctx, it)
 	}
+	w.notify(ctx, it, o)
 	w.metrics.outcome(it, o)
 	fields := []zap.Field{zap.String(keyOutcome, string(o)), it.log()}
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -54,6 +55,7 @@ type Worker struct {
 	cancels   *cancels
 	store     *surroundings
 	metrics   *metrics
+	notified  *prometheus.CounterVec
 	log       *zap.Logger
 
 	slots     *semaphore.Weighted // messages in flight
@@ -90,7 +92,7 @@ func New(cfg Config) (*Worker, error) {
 	w.terminals = &terminal.Writer{Store: cfg.Store, Locations: cfg.Locations, Try: w.store.try, Limit: cfg.callLimit()}
 	w.cancels = newCancels(w.listCancels)
 	w.draining, w.drain = context.WithCancelCause(context.Background())
-	w.metrics = newMetrics(cfg.Metrics, w)
+	w.metrics, w.notified = newMetrics(cfg.Metrics, w), newNotified(cfg.Metrics)
 	w.batcher.observe = w.metrics.batch
 	w.batcher.hung = func() { w.drain(ErrModelHung) }
 	return w, nil
