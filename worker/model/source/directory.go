@@ -102,7 +102,7 @@ func readConfig(dir string, versioned bool) (*model.Config, error) {
 		}
 		c, err := model.ParseConfig(b)
 		if err != nil {
-			return nil, fmt.Errorf("in %s: %w", place, err)
+			return nil, &ModelFileError{Dir: dir, Place: place, Err: err}
 		}
 		return c, nil
 	}

@@ -122,6 +122,16 @@ func TestOpenTakesTheHighestVersionAndTheNearestModelFile(t *testing.T) {
 	}
 }
 
+func TestAFaultOfTheModelFileSaysWhereTheModelIs(t *testing.T) {
+	t.Parallel()
+	dir := files(t, map[string]string{"3/saved_model.pb": "graph", "penstock.json": `{"top_k": -1}`})
+	_, err := Open(t.Context(), nil, dir, t.TempDir())
+	fault, ok := errors.AsType[*ModelFileError](err)
+	if !ok || fault.Dir != filepath.Join(dir, "3") || filepath.Clean(fault.Place) != dir || !strings.Contains(err.Error(), "top_k") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestOpenSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	dir := files(t, map[string]string{"model.h5": "x", "cut/saved_model.pb": "x", "cut/variables/variables.index": "x"})
