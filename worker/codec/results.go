@@ -68,41 +68,19 @@ func (w *Results) ContentType() string {
 }
 
 // Rows writes all rows of outputs, which has one tensor for each of the
-// signature's outputs, in order. Without a batch dimension they are one row, as
-// in Row. The error is an *Error: outputs that have not the same first
-// dimension, or that the form can't hold; nothing is written then.
+// signature's outputs, in order; their common first dimension counts the rows.
+// The error is an *Error: outputs without one, or that the form can't hold.
+// Nothing is written then.
 func (w *Results) Rows(dst []byte, outputs []model.Tensor) ([]byte, error) {
-	if _, batched := w.r.in.Signature.Batch(); !batched {
-		return w.Row(dst, outputs)
-	}
 	if err := checkOutputs(w.r.in.Signature, outputs); err != nil {
 		return dst, err
 	}
-	return w.append(dst, outputs, outputs[0].Rows())
-}
-
-// Row writes outputs whole, as the one result of one record: that of a model
-// that was run for this record alone, and whose outputs' first dimension is not
-// the number of rows.
-func (w *Results) Row(dst []byte, outputs []model.Tensor) ([]byte, error) {
-	if err := checkOutputs(w.r.in.Signature, outputs); err != nil {
-		return dst, err
-	}
-	outputs = slices.Clone(outputs)
-	for i := range outputs {
-		outputs[i].Shape = slices.Concat([]int64{1}, outputs[i].Shape)
-	}
-	return w.append(dst, outputs, 1)
-}
-
-// append writes sound outputs of so many rows.
-func (w *Results) append(dst []byte, outputs []model.Tensor, rows int64) ([]byte, error) {
-	w.r.outputs, w.r.in.Rows = outputs, rows
+	w.r.outputs, w.r.in.Rows = outputs, outputs[0].Rows()
 	defer func() { w.r.outputs = nil }()
 	if why := refusesRows(&w.r); why != "" {
-		return dst, badOutput("%s", why)
+		return dst, badOutput("results can't be written row by row: %s", why)
 	}
-	if rows == 0 {
+	if w.r.in.Rows == 0 {
 		return dst, nil
 	}
 	return w.write.rows(w, dst)
@@ -202,13 +180,9 @@ func (w *Results) End(dst []byte) []byte {
 
 // streamRefusesCSV says why rows of sig's outputs are no lists of values.
 func streamRefusesCSV(sig *model.Signature) string {
-	rank := 2
-	if _, batched := sig.Batch(); !batched {
-		rank = 1
-	}
 	for _, t := range sig.Outputs {
-		if !t.UnknownRank && len(t.Shape) > rank {
-			return fmt.Sprintf("output %v: a row of it is more than a list", t)
+		if !t.UnknownRank && len(t.Shape) > 2 {
+			return fmt.Sprintf("a row of output %v is more than a list", t)
 		}
 	}
 	return ""
