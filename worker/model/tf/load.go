@@ -77,6 +77,9 @@ func load(dir string, opts Options) (*Model, error) {
 	for _, reason := range refused {
 		opts.Logger.Warn("signature left out", zap.String("model", opts.Name), zap.Error(reason))
 	}
+	if err := checkVariables(dir); err != nil {
+		return nil, err
+	}
 	options, err := sessionOptions(opts.IntraOpThreads, opts.InterOpThreads)
 	if err != nil {
 		return nil, err
@@ -95,6 +98,20 @@ func load(dir string, opts Options) (*Model, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// checkVariables errs when the model needs variables and their files are not
+// there, as of a model that was copied in part. TensorFlow would load it, and
+// fail every run.
+func checkVariables(dir string) error {
+	if savedmodel.HasVariables(dir) {
+		return nil
+	}
+	d, err := savedmodel.Describe(dir)
+	if err == nil && d.Variables.Count > 0 {
+		err = errors.New(savedmodel.NoCheckpoint)
+	}
+	return err
 }
 
 // resolve finds the signatures' tensors in the graph.
@@ -162,8 +179,10 @@ func (m *Model) Close() error {
 		return nil
 	}
 	err := sessionOf(m.graph).Close()
+	runtime.SetFinalizer(m.graph, nil) // which would hold the graph until the collection after the next
 	m.graph, m.callables = nil, nil
 	m.decoders.close()
 	runtime.GC() // the graph is freed by a finalizer, and Go sees a few bytes of it
+	trim()
 	return err
 }

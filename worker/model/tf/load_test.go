@@ -129,7 +129,8 @@ func TestMissingVariablesAreToldApartFromTheKerasTrap(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, savedmodel.File), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, open(t, dir).WarmUp(t.Context()), "no variables/variables.index", "copy the whole SavedModel again")
+	_, err = Load(dir, Options{})
+	wantError(t, err, "load model "+dir, "no variables/variables.index", "copy the whole SavedModel again")
 }
 
 func TestCutOffVariablesFailTheLoad(t *testing.T) {
@@ -145,34 +146,6 @@ func TestCutOffVariablesFailTheLoad(t *testing.T) {
 	wantError(t, err, "load model "+dir, "variables.data-00000-of-00001")
 	if strings.Contains(err.Error(), "\n") {
 		t.Errorf("the error has several lines: %q", err)
-	}
-}
-
-func TestWarmUpPassesModelsThatRunAndModelsThatDislikeZeros(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{
-		"digits/1", "halfplustwo", "string_echo", "two_inputs", "fixed_batch", "no_batch", "fails_on_negative", "aborts_on", "dynamic",
-	} {
-		if err := open(t, testModel(name)).WarmUp(t.Context()); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	core, logs := observer.New(zap.WarnLevel)
-	root := op.NewScope()
-	op.DecodePng(root, op.Placeholder(root, tensorflow.String))
-	m, err := Load(save(t, root, map[string]*corepb.SignatureDef{"png": {
-		Inputs:  map[string]*corepb.TensorInfo{"x": tensorDef("Placeholder", typespb.DataType_DT_STRING)},
-		Outputs: map[string]*corepb.TensorInfo{"y": tensorDef("DecodePng", typespb.DataType_DT_UINT8, -1, -1, -1)},
-	}}), Options{Logger: zap.New(core)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if err := m.WarmUp(t.Context()); err != nil {
-		t.Errorf("a model that dislikes an empty string: %v", err)
-	}
-	if logs.Len() != 1 {
-		t.Errorf("the log has %v, want one warning", logs.All())
 	}
 }
 

@@ -11,6 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	tensorflow "github.com/galeone/tensorflow/tensorflow/go"
+	typespb "github.com/galeone/tensorflow/tensorflow/go/core/framework/types_go_proto"
+	corepb "github.com/galeone/tensorflow/tensorflow/go/core/protobuf/for_core_protos_go_proto"
+	"github.com/galeone/tensorflow/tensorflow/go/op"
+	"github.com/galeone/tfgo"
+
 	"github.com/penstock/penstock/worker/model"
 )
 
@@ -76,5 +82,45 @@ func TestNativeMemoryIsFreedWithoutTheCollector(t *testing.T) {
 				t.Errorf("native memory grew by %d MiB over %d times", grown, c.times)
 			}
 		})
+	}
+}
+
+// TestAModelThatIsClosedGivesItsMemoryBack loads and closes a model as versions
+// come and go: 20 MB of constants and, in TensorFlow, as much of what it makes
+// of them.
+func TestAModelThatIsClosedGivesItsMemoryBack(t *testing.T) {
+	const times, allowed = 30, 60 // MiB; leaking, it would be 600 and more
+	root := tfgo.NewRoot()
+	weights := tfgo.Const(root, make([]float32, 5<<20))
+	x := op.Placeholder(root, tensorflow.Float)
+	op.Mul(root.SubScope("y"), x, op.Sum(root, weights, tfgo.Const(root, []int32{0})))
+	dir := save(t, root, map[string]*corepb.SignatureDef{"serving_default": {
+		Inputs:  map[string]*corepb.TensorInfo{"x": tensorDef("Placeholder", typespb.DataType_DT_FLOAT, -1)},
+		Outputs: map[string]*corepb.TensorInfo{"y": tensorDef("y/Mul", typespb.DataType_DT_FLOAT, -1)},
+	}})
+	once := func() {
+		m, err := Load(dir, Options{MaxBatchSize: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.WarmUp(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 3 {
+		once()
+	}
+	debug.FreeOSMemory()
+	before := nativeMiB(t)
+	for range times {
+		once()
+	}
+	debug.FreeOSMemory()
+	grown := nativeMiB(t) - before
+	if t.Logf("grew by %d MiB from %d", grown, before); grown > allowed {
+		t.Errorf("native memory grew by %d MiB over %d loads", grown, times)
 	}
 }

@@ -18,6 +18,9 @@ type Options struct {
 	// Logger hears of signatures that are left out and of warm-up runs that
 	// failed. Default: none.
 	Logger *zap.Logger
+	// MaxBatchSize is how many rows the runs of the model will have at most;
+	// WarmUp runs that many. Default: WarmUp runs one row, or what Config allows.
+	MaxBatchSize int
 	// IntraOpThreads is how many threads one operation may use. TensorFlow
 	// keeps one pool for the process, sized by the first model that is loaded.
 	// Default: GOMAXPROCS. More than the CPU quota makes runs slower.

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -16,45 +18,206 @@ import (
 	"github.com/penstock/penstock/worker/model/savedmodel"
 )
 
-// WarmUp runs every signature once, on zeros and empty strings, so that the
-// first request doesn't pay for TensorFlow's preparations. It errs only when
-// the model can never run because its variables are missing; that a signature
-// dislikes made-up input is logged, and no fault.
+// warmUpBytes bounds the made-up tensors of one run: what a run takes within
+// TensorFlow is a multiple of it.
+const warmUpBytes = 64 << 20
+
+// maxToldRequests is how many requests of a warm-up file have a log line each
+// when they fail.
+const maxToldRequests = 10
+
+// WarmUp runs the model, so that the first request doesn't pay for
+// TensorFlow's preparations, and so that a model that can never run is found
+// before it is used.
+//
+// It runs the requests in assets.extra/tf_serving_warmup_requests, TensorFlow
+// Serving's file. One that fails is logged; that all fail is an error. Without
+// the file it runs every signature on zeros and empty strings, with each number
+// of rows that AllowedBatchSizes lists, else with one row and with
+// Options.MaxBatchSize, or as many as 64 MiB hold. That a signature dislikes
+// made-up input is logged, and no fault. That variables are missing always is.
 func (m *Model) WarmUp(ctx context.Context) error {
-	for _, name := range slices.Sorted(maps.Keys(m.signatures)) {
-		sig := m.signatures[name]
-		_, err := m.Run(ctx, sig, [][]model.Tensor{synthetic(sig)})
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err == nil {
-			continue
-		}
-		if lacksVariables(err) {
-			return fmt.Errorf("warm up model %s: signature %q: %w; %s", m.opts.Name, name, err, m.remedy())
-		}
-		m.opts.Logger.Warn("the warm-up run failed, which need not matter: it ran on zeros",
-			zap.String("model", m.opts.Name), zap.String("signature", name), zap.Error(err))
+	began := time.Now()
+	ran, err := m.replay(ctx)
+	if err == nil && ran == 0 {
+		ran, err = m.rehearse(ctx)
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("warm up model %s: %w", m.opts.Name, err)
+	}
+	m.opts.Logger.Debug("model warmed up", zap.String("model", m.opts.Name), zap.Int("runs", ran), zap.Duration("took", time.Since(began)))
 	return nil
 }
 
-// synthetic is one part of one row, unknown dimensions 1.
-func synthetic(sig *model.Signature) []model.Tensor {
-	_, batched := sig.Batch()
+// replay runs the warm-up file's requests, and says how many went well.
+func (m *Model) replay(ctx context.Context) (ran int, err error) {
+	failed, told := 0, 0
+	var last error
+	for r, err := range warmUpRequests(m.dir) {
+		if ctx.Err() != nil {
+			return ran, context.Cause(ctx)
+		}
+		if err == nil {
+			err = m.replayOne(ctx, r)
+		}
+		switch {
+		case err == nil:
+			ran++
+			continue
+		case lacksVariables(err):
+			return ran, fmt.Errorf("%s: request %d: %w; %s", warmUpFile, r.number, err, m.remedy())
+		case r.ran:
+			failed++
+		}
+		last = err
+		if told++; told <= maxToldRequests {
+			m.opts.Logger.Warn("a warm-up request failed", zap.String("model", m.opts.Name), zap.String("file", warmUpFile),
+				zap.Int("request", r.number), zap.Error(err))
+		}
+	}
+	if told > maxToldRequests {
+		m.opts.Logger.Warn("more warm-up requests failed", zap.String("model", m.opts.Name), zap.Int("in all", told))
+	}
+	if ran == 0 && failed > 0 {
+		return 0, fmt.Errorf("%s: all %d requests that could be run failed; the last: %w", warmUpFile, failed, last)
+	}
+	return ran, nil
+}
+
+func (m *Model) replayOne(ctx context.Context, r *warmUpRequest) error {
+	sig, err := m.warmUpSignature(r.signature)
+	if err != nil {
+		return err
+	}
 	part := make([]model.Tensor, len(sig.Inputs))
 	for i, in := range sig.Inputs {
-		shape := slices.Clone(in.Shape)
-		if in.UnknownRank {
-			shape = []int64{1}
+		t, ok := r.inputs[in.Name]
+		if !ok {
+			return fmt.Errorf("signature %q: input %q is missing; the request has %s", sig.Name, in.Name, strings.Join(slices.Sorted(maps.Keys(r.inputs)), ", "))
 		}
-		for d, n := range shape {
-			if n < 0 || d == 0 && batched {
-				shape[d] = 1
+		part[i] = t
+	}
+	r.ran = true
+	_, err = m.Run(ctx, sig, [][]model.Tensor{part})
+	return err
+}
+
+func (m *Model) warmUpSignature(name string) (*model.Signature, error) {
+	if name == "" {
+		name = "serving_default"
+	}
+	if sig := m.signatures[name]; sig != nil {
+		return sig, nil
+	}
+	return nil, fmt.Errorf("there is no signature %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(m.signatures)), ", "))
+}
+
+// rehearse runs every signature on made-up input, and says how often.
+func (m *Model) rehearse(ctx context.Context) (ran int, err error) {
+	for _, name := range slices.Sorted(maps.Keys(m.signatures)) {
+		sig := m.signatures[name]
+		for _, rows := range m.warmUpRows(sig) {
+			_, err := m.Run(ctx, sig, [][]model.Tensor{synthetic(sig, rows)})
+			switch {
+			case ctx.Err() != nil:
+				return ran, context.Cause(ctx)
+			case lacksVariables(err):
+				return ran, fmt.Errorf("signature %q: %w; %s", name, err, m.remedy())
+			case err != nil:
+				m.opts.Logger.Warn("the warm-up run failed, which need not matter: it ran on zeros",
+					zap.String("model", m.opts.Name), zap.String("signature", name), zap.Int64("rows", rows), zap.Error(err))
+			default:
+				ran++
+			}
+			if err != nil {
+				break // with more rows it would fail alike
 			}
 		}
-		t := model.Tensor{DType: in.DType, Shape: shape}
-		if n := model.Elements(shape); in.DType == model.String {
+	}
+	return ran, nil
+}
+
+// warmUpRows are the numbers of rows that a signature is rehearsed with.
+func (m *Model) warmUpRows(sig *model.Signature) []int64 {
+	most := warmUpBytes / max(rowBytes(sig), 1)
+	fixed, batched := sig.Batch()
+	sizes := []int64{1}
+	switch allowed := m.opts.Config.AllowedBatchSizes; {
+	case !batched: // one part, as it is
+	case fixed >= 0: // a run fills it up to that
+		most /= uint64(max(fixed, 1))
+	case len(allowed) > 0:
+		sizes = sizes[:0]
+		for _, n := range allowed {
+			sizes = append(sizes, int64(n))
+			if m.opts.MaxBatchSize > 0 && n >= m.opts.MaxBatchSize {
+				break // larger ones are not used
+			}
+		}
+	default:
+		if n := m.opts.Config.MaxBatchSize; n > 0 {
+			sizes = append(sizes, int64(min(n, max(m.opts.MaxBatchSize, 1))))
+		} else {
+			sizes = append(sizes, int64(m.opts.MaxBatchSize))
+		}
+		sizes[1] = max(1, min(sizes[1], int64(most)))
+	}
+	fit := slices.DeleteFunc(slices.Compact(sizes), func(n int64) bool { return uint64(n) > most })
+	if len(fit) == 0 {
+		m.opts.Logger.Warn("no warm-up run: its input would be too large", zap.String("model", m.opts.Name),
+			zap.String("signature", sig.Name), zap.Int("limit", warmUpBytes))
+	}
+	return fit
+}
+
+// rowBytes is the size of one made-up row of all inputs; 1<<62 stands for
+// whatever is more.
+func rowBytes(sig *model.Signature) (sum uint64) {
+	for _, in := range sig.Inputs {
+		n := uint64(max(in.DType.Size(), 1))
+		if in.DType == model.String {
+			n = stringBytes
+		}
+		for _, d := range syntheticShape(sig, in, 1) {
+			hi, lo := bits.Mul64(n, uint64(d))
+			if n = lo; hi != 0 || lo > 1<<62 {
+				return 1 << 62
+			}
+		}
+		if sum += n; sum > 1<<62 {
+			return 1 << 62
+		}
+	}
+	return sum
+}
+
+// syntheticShape is an input's shape with unknown dimensions 1, but for the
+// rows of a batch.
+func syntheticShape(sig *model.Signature, in model.TensorInfo, rows int64) []int64 {
+	shape := slices.Clone(in.Shape)
+	if in.UnknownRank {
+		shape = []int64{1}
+	}
+	_, batched := sig.Batch()
+	for d, n := range shape {
+		if d == 0 && batched {
+			shape[d] = rows
+		} else if n < 0 {
+			shape[d] = 1
+		}
+	}
+	return shape
+}
+
+// synthetic is one part of zeros and empty strings.
+func synthetic(sig *model.Signature, rows int64) []model.Tensor {
+	part := make([]model.Tensor, len(sig.Inputs))
+	for i, in := range sig.Inputs {
+		t := model.Tensor{DType: in.DType, Shape: syntheticShape(sig, in, rows)}
+		if n := model.Elements(t.Shape); in.DType == model.String {
 			t.Bytes = make([][]byte, n)
 		} else {
 			t.Data = make([]byte, n*int64(in.DType.Size()))
@@ -73,7 +236,7 @@ func lacksVariables(err error) bool {
 
 func (m *Model) remedy() string {
 	if !savedmodel.HasVariables(m.dir) {
-		return "the directory has no variables/variables.index: copy the whole SavedModel again"
+		return savedmodel.NoCheckpoint
 	}
-	return `tf.saved_model.save writes a Keras 3 model without its variables: export it with model.export("DIR")`
+	return savedmodel.Keras3Remedy
 }
