@@ -136,7 +136,7 @@ func (c *client) unfinished(ctx context.Context, store storage.Reader) (list []s
 // event reaches the queue, as when bin/local is killed between the two.
 func (c *client) uploadUntold(n int) {
 	c.Helper()
-	cmd := exec.Command(program(c.T, "local"), "-state", filepath.Join(c.dir, ".penstock", "local"), "-buckets", "penstock", "-queues", "penstock")
+	cmd := exec.Command(program(c.TB, "local"), "-state", filepath.Join(c.dir, ".penstock", "local"), "-buckets", "penstock", "-queues", "penstock")
 	cmd.Env, cmd.Stderr = c.env, c.said
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -31,7 +31,7 @@ import (
 const root = "../../.."
 
 // program is the path of a built one.
-func program(t *testing.T, name string) string {
+func program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join(root, "bin", name))
 	if err != nil {
@@ -45,7 +45,7 @@ func program(t *testing.T, name string) string {
 
 // machine is a directory with a local mode that runs in it, or does not.
 type machine struct {
-	*testing.T
+	testing.TB
 	dir  string
 	env  []string
 	cmd  *exec.Cmd
@@ -72,12 +72,12 @@ func (w *text) String() string {
 
 // newMachine gives one. Its environment is this process's, without what would
 // lead to another installation, and with more.
-func newMachine(t *testing.T, more ...string) *machine {
+func newMachine(t testing.TB, more ...string) *machine {
 	t.Helper()
 	for _, name := range []string{"penstock", "local", "worker"} {
 		program(t, name)
 	}
-	m := &machine{T: t, dir: t.TempDir(), said: &text{}}
+	m := &machine{TB: t, dir: t.TempDir(), said: &text{}}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "AWS_") && !strings.HasPrefix(v, "PENSTOCK_") {
 			m.env = append(m.env, v)
@@ -90,7 +90,7 @@ func newMachine(t *testing.T, more ...string) *machine {
 // start starts local mode and waits until it says that it runs.
 func (m *machine) start() {
 	m.Helper()
-	m.cmd = exec.Command(program(m.T, "penstock"), "local", "-s3-port", "0", "-sqs-port", "0")
+	m.cmd = exec.Command(program(m.TB, "penstock"), "local", "-s3-port", "0", "-sqs-port", "0")
 	m.cmd.Dir, m.cmd.Env, m.cmd.Stderr = m.dir, m.env, m.said
 	stdout, err := m.cmd.StdoutPipe()
 	if err != nil {
@@ -152,7 +152,7 @@ func (m *machine) kill(pids ...int) {
 
 // run runs another command of penstock in the directory.
 func (m *machine) run(args ...string) (stdout string, err error) {
-	cmd := exec.CommandContext(m.Context(), program(m.T, "penstock"), args...)
+	cmd := exec.CommandContext(m.Context(), program(m.TB, "penstock"), args...)
 	cmd.Dir, cmd.Env, cmd.Stderr = m.dir, m.env, m.said
 	out, err := cmd.Output()
 	return string(out), err
