@@ -11,7 +11,7 @@ const module = "github.com/penstock/penstock/"
 var required = []string{
 	"queue", "queue/request", "queue/sqs", "queue/mem", "queue/queuetest",
 	"storage", "storage/s3", "storage/mem", "storage/storagetest",
-	"worker", "worker/codec", "worker/model", "worker/model/fake", "worker/model/tf", "worker/model/source", "worker/model/catalog",
+	"worker", "worker/terminal", "worker/rest", "worker/codec", "worker/model", "worker/model/fake", "worker/model/tf", "worker/model/source", "worker/model/catalog",
 	"cmd/internal/clients", "cmd/worker", "cmd/producer", "cmd/penstock",
 }
 
@@ -53,6 +53,11 @@ var direct = []directRule{
 		"an adapter knows its own port and its technology, so that it can be replaced without touching another",
 	},
 	{
+		"queue/sns/...",
+		[]string{awsSDK, awsErrors},
+		"an adapter knows its own port, here the worker's, and its technology",
+	},
+	{
 		"queue/...",
 		[]string{"queue"},
 		"a queue in memory and the conformance suite know the port alone, so that they hold for every adapter",
@@ -70,6 +75,11 @@ var direct = []directRule{
 		"storage/...",
 		[]string{"storage"},
 		"a store in memory and the conformance suite know the port alone, so that they hold for every adapter",
+	},
+	{
+		"worker/terminal/...",
+		[]string{"queue/request", "storage", "storage/storagetest", "storage/mem"},
+		"whoever writes a terminal object does so by its rules, be it a worker or not",
 	},
 	{
 		"worker/model", nil,
@@ -153,7 +163,7 @@ var never = []struct {
 }
 
 // sdk are the packages that may import the AWS SDK.
-var sdk = []string{"queue/sqs/...", "storage/s3/...", "cmd/..."}
+var sdk = []string{"queue/sqs/...", "queue/sns/...", "storage/s3/...", "cmd/..."}
 
 // cgo are the packages that may link C code, and so are left out of a build
 // with CGO_ENABLED=0.
