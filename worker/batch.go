@@ -19,39 +19,79 @@ type awaited struct {
 // stopped and keeps its runner from the others, so past it the process ends.
 const grace = time.Minute
 
-// runBatch runs entries in one go. A batch that fails is halved until the
+// ran is what is measured of a run.
+type ran struct {
+	model             string
+	items             int
+	rows, filled      int64         // of the items; added to them
+	elements, padding int64         // of the run's inputs; those of them that no item sent
+	wait, predict     time.Duration // of the item that waited longest; for the run
+}
+
+// runShares runs shares in one go. A batch that fails is halved until the
 // culprit stands alone; the others succeed.
-func (b *batcher) runBatch(q *bucket, batch []*entry) {
+func (b *batcher) runShares(q *bucket, shares []*share) {
 	began := time.Now()
-	parts := make([][]model.Tensor, len(batch))
-	var rows int64
-	for i, e := range batch {
-		parts[i] = e.tensors
-		rows += e.rows
-	}
-	outputs, err := b.bounded(q.key, batch, parts)
-	predict := time.Since(began)
+	r := assemble(q.key.policy, shares)
+	outputs, err := b.bounded(q.key, shares, r.parts)
+	took := time.Since(began)
 	if err == nil {
-		for i, e := range batch {
-			e.result <- done{outputs: outputs[i], wait: began.Sub(e.since), predict: predict}
+		outputs = outputs[:len(shares)]
+		if len(shares) == 1 && !q.key.policy.single && !r.shared(outputs[0]) {
+			b.unbatchable(q.key.policy, nil)
+			if shares[0].length() < shares[0].rows {
+				b.reunite(shares[0])
+				return
+			}
 		}
-		b.observe(len(batch), rows, began.Sub(batch[0].since), predict)
+		b.learn(q, r, shares, began, took)
+		for i, s := range shares {
+			b.deliver(s, done{outputs: outputs[i], predict: took})
+		}
 		return
 	}
-	if len(batch) == 1 || errors.Is(err, errOverrun) {
-		for _, e := range batch {
-			e.result <- done{err: err, alone: len(batch) == 1, wait: began.Sub(e.since), predict: predict}
+	_, unbatchable := errors.AsType[*model.UnbatchableError](err)
+	switch {
+	case unbatchable && (len(shares) > 1 || r.filled > 0 && !q.key.policy.fixed):
+		b.unbatchable(q.key.policy, err)
+		for _, s := range shares {
+			if s.length() < s.rows {
+				b.reunite(s)
+			} else {
+				b.runShares(q, []*share{s})
+			}
 		}
-		return
+	case len(shares) == 1 || errors.Is(err, errOverrun):
+		for _, s := range shares {
+			b.deliver(s, done{err: err, alone: len(shares) == 1, predict: took})
+		}
+	default:
+		half := len(shares) / 2
+		b.runShares(q, shares[:half])
+		b.runShares(q, shares[half:])
 	}
-	half := len(batch) / 2
-	b.runBatch(q, batch[:half])
-	b.runBatch(q, batch[half:])
+}
+
+// learn takes note of a run that succeeded.
+func (b *batcher) learn(q *bucket, r assembled, shares []*share, began time.Time, took time.Duration) {
+	name := q.key.policy.model.Name()
+	wait := time.Duration(0)
+	for _, s := range shares {
+		wait = max(wait, began.Sub(s.queued))
+	}
+	b.mu.Lock()
+	q.cost.add(r.rows+r.filled, took.Seconds())
+	b.shareholder(name).cost.add(r.rows+r.filled, took.Seconds())
+	b.mu.Unlock()
+	b.observe(ran{
+		model: name, items: len(shares), rows: r.rows, filled: r.filled,
+		elements: r.elements, padding: r.padding, wait: wait, predict: took,
+	})
 }
 
 // bounded runs the model and watches the clock.
-func (b *batcher) bounded(key bucketKey, batch []*entry, parts [][]model.Tensor) ([][]model.Tensor, error) {
-	r, err := b.await(batch)
+func (b *batcher) bounded(key bucketKey, shares []*share, parts [][]model.Tensor) ([][]model.Tensor, error) {
+	r, err := b.await(shares)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +107,7 @@ func (b *batcher) bounded(key bucketKey, batch []*entry, parts [][]model.Tensor)
 				c <- result{err: &model.Error{Code: "PANIC", Message: fmt.Sprint(p)}}
 			}
 		}()
-		outputs, err := key.model.Run(context.Background(), key.signature, parts)
+		outputs, err := key.policy.model.Run(context.Background(), key.policy.signature, parts)
 		if _, ok := errors.AsType[*model.Error](err); err != nil && !ok {
 			// Whatever it is, it counts as an attempt: taken for a fault of the
 			// surroundings it would be tried for ever.
@@ -99,48 +139,14 @@ func (b *batcher) bounded(key bucketKey, batch []*entry, parts [][]model.Tensor)
 	}
 }
 
-// wait awaits the end of all runs, and says which of them is still under way
-// all the same: one that has overrun, or one that outlasts ctx.
-func (b *batcher) wait(ctx context.Context) error {
-	idle := make(chan struct{})
-	go func() {
-		b.runners.Wait()
-		close(idle)
-	}()
-	left := error(nil)
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		left = ErrRunLeft
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.stopped {
-		return ErrModelHung
-	}
-	return left
-}
-
-// leave says that nobody waits for e's result any more.
-func (b *batcher) leave(e *entry) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e.left = true
-	if r := e.run; r != nil {
-		if r.by--; r.by == 0 {
-			close(r.deserted)
-		}
-	}
-}
-
-// await notes that the entries are in a run now. It errs when nobody waits for
+// await notes that the shares are in a run now. It errs when nobody waits for
 // any of them, or when nothing is to start any more.
-func (b *batcher) await(batch []*entry) (*awaited, error) {
+func (b *batcher) await(shares []*share) (*awaited, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := &awaited{deserted: make(chan struct{})}
-	for _, e := range batch {
-		if e.run = r; !e.left {
+	for _, s := range shares {
+		if s.run = r; !s.left {
 			r.by++
 		}
 	}

@@ -45,6 +45,7 @@ type item struct {
 	strike   storage.Ref // of the run under way; zero when there is none
 	history  strikes     // of runs before this one
 	ran      bool        // the model was started on it
+	flow     flow        // its rows on their way through the model, for the batcher
 
 	ending *ending // what its terminal object says; nil when this worker wrote none
 

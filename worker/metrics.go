@@ -11,10 +11,7 @@ import (
 type metrics struct {
 	outcomes    *prometheus.CounterVec
 	stages      *prometheus.HistogramVec
-	batchItems  prometheus.Histogram
-	batchRows   prometheus.Histogram
-	batchWait   prometheus.Histogram
-	batchRun    prometheus.Histogram
+	batches     *batchMetrics
 	deadLetters prometheus.Counter
 	unreadable  prometheus.Counter
 }
@@ -24,7 +21,6 @@ var stages = []string{"queued", "fetch", "wait", "predict", "store"}
 
 func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 18) // 1 ms to 131 s
-	powers := prometheus.ExponentialBuckets(1, 2, 12)      // 1 to 2048
 	m := &metrics{
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "penstock_requests_total", Help: "Requests by what became of them in this worker.",
@@ -32,18 +28,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "penstock_request_seconds", Help: "Time that succeeded requests took, by stage.", Buckets: seconds,
 		}, []string{"stage"}),
-		batchItems: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "penstock_batch_items", Help: "Requests in one run of a model.", Buckets: powers,
-		}),
-		batchRows: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "penstock_batch_rows", Help: "Rows in one run of a model.", Buckets: powers,
-		}),
-		batchWait: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "penstock_batch_wait_seconds", Help: "How long the oldest request of a run waited for it.", Buckets: seconds,
-		}),
-		batchRun: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "penstock_batch_run_seconds", Help: "How long one run of a model took.", Buckets: seconds,
-		}),
+		batches: newBatchMetrics(r, w.batcher, seconds),
 		deadLetters: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "penstock_dead_letters_total", Help: "Messages sent to the dead-letter queue.",
 		}),
@@ -57,7 +42,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 	for _, s := range stages {
 		m.stages.WithLabelValues(s)
 	}
-	r.MustRegister(m.outcomes, m.stages, m.batchItems, m.batchRows, m.batchWait, m.batchRun, m.deadLetters, m.unreadable,
+	r.MustRegister(m.outcomes, m.stages, m.deadLetters, m.unreadable,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "penstock_messages_in_flight", Help: "Messages that this worker holds.",
 		}, func() float64 { return float64(w.leases.count()) }),
@@ -74,12 +59,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 }
 
 // batch records one run of a model.
-func (m *metrics) batch(items int, rows int64, wait, predict time.Duration) {
-	m.batchItems.Observe(float64(items))
-	m.batchRows.Observe(float64(rows))
-	m.batchWait.Observe(wait.Seconds())
-	m.batchRun.Observe(predict.Seconds())
-}
+func (m *metrics) batch(r ran) { m.batches.observe(r) }
 
 // outcome records what became of an item.
 func (m *metrics) outcome(it *item, o outcome) {

@@ -93,6 +93,7 @@ func New(cfg Config) (*Worker, error) {
 	w.cancels = newCancels(w.listCancels)
 	w.draining, w.drain = context.WithCancelCause(context.Background())
 	w.metrics, w.notified = newMetrics(cfg.Metrics, w), newNotified(cfg.Metrics)
+	w.batcher.log = cfg.Log
 	w.batcher.observe = w.metrics.batch
 	w.batcher.hung = func() { w.drain(ErrModelHung) }
 	return w, nil
@@ -291,7 +292,7 @@ func (w *Worker) infer(pending context.Context, it *item, in *codec.Input) (done
 	}
 	d, err := w.batcher.Do(pending, it.lease.ctx, work{
 		model: it.model, signature: in.Signature, tensors: in.Tensors, rows: in.Rows,
-		lane: it.lane(), limit: limit,
+		lane: it.lane(), limit: limit, flow: &it.flow,
 	})
 	if err == nil && errors.Is(d.err, errOverrun) && d.alone {
 		d.err = &request.Problem{

@@ -1,0 +1,230 @@
+package worker
+
+import (
+	"slices"
+	"time"
+)
+
+// leads is how many runs in a row small items lead while large ones wait. What
+// the small ones leave of those goes to the large ones too, so large items
+// have a quarter of the runs and all room that is left, however many small
+// ones come.
+const leads = 3
+
+// shareholder is a model as far as it shares the runners with others. Each is
+// due the same time of them while it has work: the one that had least so far
+// goes next. So a model whose runs are short or whose requests are few does
+// not wait for all that another had sent before.
+type shareholder struct {
+	had     float64 // seconds of the runners' time
+	waiting int     // buckets with work; counted anew when it matters
+	running int     // runs under way
+	led     int     // runs in a row that small items led while large ones waited
+	cost    cost    // of all its runs, of whatever shape
+	ready   [2]*bucket
+}
+
+func (b *batcher) shareholder(name string) *shareholder {
+	m := b.models[name]
+	if m == nil {
+		m = new(shareholder)
+		b.models[name] = m
+	}
+	return m
+}
+
+// arrive is called when work comes in. Time that a model did not use while it
+// had no work is not saved up.
+func (m *shareholder) arrive(clock float64) { m.had = max(m.had, clock) }
+
+// batch is a run of the model and what is in it.
+type batch struct {
+	*bucket
+	model    *shareholder
+	shares   []*share
+	began    time.Time
+	expected float64 // seconds
+}
+
+// engage makes a runner look for work: one that is idle, or else one that
+// waits for a batch to fill.
+func (b *batcher) engage() {
+	if b.idle > 0 {
+		b.idle--
+		b.runners.Go(b.run)
+		return
+	}
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is a runner: it gathers and runs batches until nothing waits.
+func (b *batcher) run() {
+	for {
+		batch, wait := b.gather()
+		switch {
+		case batch != nil:
+			b.runShares(batch.bucket, batch.shares)
+			b.landed(batch)
+		case wait == 0:
+			return // gather gave the runner back
+		default:
+			t := time.NewTimer(wait)
+			select {
+			case <-t.C:
+			case <-b.wake:
+			}
+			t.Stop()
+		}
+	}
+}
+
+// gather takes the next batch. When there is none yet it says how long to wait
+// for one; with nothing to wait for it gives the runner back and says 0.
+func (b *batcher) gather() (*batch, time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q, lead, soonest := b.choose()
+	if b.stopped || q == nil && soonest == 0 {
+		b.idle++
+		return nil, 0
+	}
+	if q == nil {
+		return nil, soonest
+	}
+	m := b.shareholder(q.key.policy.model.Name())
+	batch := &batch{bucket: q, model: m, shares: q.next(lead), began: time.Now()}
+	rows := int64(0)
+	for _, s := range batch.shares {
+		rows += s.length()
+		b.take(q, s, batch)
+	}
+	if len(batch.shares) == 1 {
+		batch.shares[0].alone = true
+	}
+	batch.expected = q.cost.seconds(q.key.policy.size(rows))
+	b.clock = max(b.clock, m.had)
+	m.had += batch.expected
+	m.running++
+	b.flying[batch] = struct{}{}
+	if len(b.buckets) > 0 {
+		b.engage() // what came in may be enough for several runners
+	}
+	return batch, 0
+}
+
+// take moves a share from its line to a run. What is left of a large item goes
+// to the end of its line.
+func (b *batcher) take(q *bucket, s *share, to *batch) {
+	e := s.entry
+	b.unline(e)
+	if e.taken = s.to; e.rest() > 0 {
+		b.line(q, e)
+	}
+	s.began = to.began
+	e.flying = append(e.flying, s)
+	select {
+	case <-e.begun:
+	default:
+		e.wait = to.began.Sub(e.since)
+		close(e.begun)
+	}
+}
+
+// landed notes that a run has ended.
+func (b *batcher) landed(batch *batch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.flying, batch)
+	batch.model.running--
+	batch.model.had += time.Since(batch.began).Seconds() - batch.expected
+}
+
+// choose gives the bucket of the next run and the class that leads it; without
+// one, how long until there can be one, or 0 when nothing waits that may run.
+func (b *batcher) choose() (q *bucket, lead class, soonest time.Duration) {
+	candidates, soonest := b.candidates()
+	var next *shareholder
+	for m, oldest := range candidates {
+		if next == nil || m.had < next.had || m.had == next.had && oldest.before(candidates[next]) {
+			next = m
+		}
+	}
+	if next == nil {
+		return nil, smalls, soonest
+	}
+	switch {
+	case next.ready[larges] == nil:
+		return next.ready[smalls], smalls, 0
+	case next.ready[smalls] != nil && next.led < leads:
+		next.led++
+		return next.ready[smalls], smalls, 0
+	}
+	next.led = 0
+	return next.ready[larges], larges, 0
+}
+
+// candidates gives the models with buckets that may run now, each with its
+// oldest entry; in ready, the models have their bucket for each class, that
+// with the oldest entry.
+func (b *batcher) candidates() (candidates map[*shareholder]*entry, soonest time.Duration) {
+	candidates = make(map[*shareholder]*entry, len(b.models))
+	alone := b.alone()
+	if alone != nil && len(b.flying) > 0 {
+		return nil, 0 // the runner of the last run looks again
+	}
+	for _, q := range b.buckets {
+		p := q.key.policy
+		m := b.shareholder(p.model.Name())
+		if alone != nil && q != alone || p.concurrent > 0 && m.running >= p.concurrent {
+			continue // whoever ends the run that is in the way looks again
+		}
+		if wait := q.patience(); wait > 0 {
+			if soonest == 0 || wait < soonest {
+				soonest = wait
+			}
+			continue
+		}
+		if candidates[m] == nil {
+			m.ready = [2]*bucket{}
+		}
+		for c, line := range q.lines {
+			if len(line) == 0 {
+				continue
+			}
+			if r := m.ready[c]; r == nil || line[0].before(r.lines[c][0]) {
+				m.ready[c] = q
+			}
+			if candidates[m] == nil || line[0].before(candidates[m]) {
+				candidates[m] = line[0]
+			}
+		}
+	}
+	return candidates, soonest
+}
+
+func (e *entry) before(other *entry) bool { return e.turn < other.turn }
+
+// alone gives the bucket, if there is one, that what runs or waits alone is in:
+// while it runs nothing else starts, and it starts when nothing else runs. The
+// worker sees to that by its isolation, but a run goes on when the item that it
+// was for has been given up.
+func (b *batcher) alone() *bucket {
+	for flying := range b.flying {
+		if flying.key.lane == solo {
+			return flying.bucket
+		}
+	}
+	var first *bucket
+	for key, q := range b.buckets {
+		if key.lane != solo {
+			continue
+		}
+		if first == nil || slices.Concat(q.lines[0], q.lines[1])[0].before(slices.Concat(first.lines[0], first.lines[1])[0]) {
+			first = q
+		}
+	}
+	return first
+}
