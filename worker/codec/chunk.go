@@ -85,6 +85,7 @@ func (c *chunk) single(r *recordReader, record frame, f *fault) *fault {
 		info.Shape = slices.Concat([]int64{1}, info.Shape)
 	}
 	rows := newRows(whole)
+	rows.form = c.rows.before.form
 	rows.mark()
 	if _, other := r.add(rows, record); other != nil || rows.misfit(whole, false) != nil {
 		return f

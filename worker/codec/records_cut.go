@@ -92,6 +92,7 @@ func (c *csvCutter) fields(window []byte, i, end int) int {
 			return i + 1
 		case b == '"' && c.state == behindQuote: // the second of two
 			c.state = inQuotes
+			c.quoted++
 			return i + 1
 		default:
 			c.state = inField

@@ -79,26 +79,30 @@ func OpenRecords(r io.Reader, src Source, m model.Model) (*Records, error) {
 	if isGzip {
 		file.src = &inflater{raw: raw, packed: packed}
 	}
-	head := file.peek(largestHead)
-	if file.err != nil && file.err != io.EOF {
-		return nil, file.err
-	}
-	f, err := formatOf(head, src)
-	if err != nil {
+	kind, err := kindOf(file.peek(largestHead), src, m)
+	switch {
+	case err != nil && file.err != nil && file.err != io.EOF:
+		return nil, file.err // that is why it can't be told
+	case err != nil:
 		return nil, err
 	}
-	if !f.streams(head, src, m) {
+	return &Records{reader: newRecordReader(kind, file, src), spare: newRows(kind.sig)}, nil
+}
+
+// kindOf is what the records are of a file that begins with head.
+func kindOf(head []byte, src Source, m model.Model) (*recordKind, error) {
+	f, err := formatOf(head, src)
+	switch {
+	case err != nil:
+		return nil, err
+	case !f.streams(head, src, m):
 		return nil, &Error{
 			Code:    CodeUnsupportedType,
 			Message: fmt.Sprintf("the input is %s, which can't be read record by record", f.name),
 			Hint:    "write many instances as JSON lines, CSV or TFRecord",
 		}
 	}
-	kind, err := f.records(head, src, m)
-	if err != nil {
-		return nil, err
-	}
-	return &Records{reader: newRecordReader(kind, file, src), spare: newRows(kind.sig)}, nil
+	return f.records(head, src, m)
 }
 
 // largestHead is how many bytes are looked at to tell what an input is.

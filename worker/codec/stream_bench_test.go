@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"runtime/metrics"
 	"testing"
 
 	"github.com/penstock/penstock/worker/model"
@@ -70,9 +71,9 @@ func benchRecords(contentType string) []byte {
 
 // heap is the memory of live and not yet collected objects.
 func heap() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
 }
 
 // drain reads all records of r, and gives their number and by how much the heap
