@@ -100,6 +100,19 @@ class Dynamic(tf.Module):
         return {"sum": tf.reduce_sum(x, axis=1)}
 
 
+class Tokens(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def serve(self, ids):
+        return {"next": ids + 1, "known": tf.reduce_sum(tf.cast(ids >= 0, tf.int32), axis=1)}
+
+
+class Mean(tf.Module):
+    @tf.function(input_signature=[f32(None, 2)])
+    def serve(self, x):
+        # Declared as [None, 2], as of any batch; the run gives one row.
+        return {"mean": tf.raw_ops.PlaceholderWithDefault(input=tf.reduce_mean(x, axis=0, keepdims=True), shape=[None, 2])}
+
+
 def write(name, model, **options):
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -121,6 +134,8 @@ def main():
         "aborts_on": AbortsOn(),
         "faulty": Faulty(),
         "dynamic": Dynamic(),
+        "tokens": Tokens(),
+        "mean": Mean(),
     }.items():
         write(name, module, signatures={"serving_default": module.serve})
 
