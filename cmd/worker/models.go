@@ -26,7 +26,7 @@ func loadModels(ctx context.Context, s *settings, cfg worker.Config) (*loaded, e
 	}
 	var all loaded
 	for _, n := range named {
-		m, err := loadModel(ctx, n, s.modelCache, cfg)
+		m, err := loadModel(ctx, n, s, cfg)
 		if err != nil {
 			all.close()
 			return nil, err
@@ -36,14 +36,17 @@ func loadModels(ctx context.Context, s *settings, cfg worker.Config) (*loaded, e
 	return &all, nil
 }
 
-func loadModel(ctx context.Context, n source.Named, cache string, cfg worker.Config) (*tf.Model, error) {
+func loadModel(ctx context.Context, n source.Named, s *settings, cfg worker.Config) (*tf.Model, error) {
 	began := time.Now()
-	local, err := source.Open(ctx, cfg.Store, n.URI, cache)
+	local, err := source.Open(ctx, cfg.Store, n.URI, s.modelCache)
 	if err != nil {
 		return nil, settingsError{err}
 	}
 	found := time.Since(began)
-	m, err := tf.Load(local.Dir, tf.Options{Name: n.Name, Version: local.Version, Config: local.Config, Logger: cfg.Log})
+	m, err := tf.Load(local.Dir, tf.Options{
+		Name: n.Name, Version: local.Version, Config: local.Config, Logger: cfg.Log,
+		IntraOpThreads: s.intraOp, InterOpThreads: s.interOp,
+	})
 	if err != nil {
 		return nil, settingsError{err}
 	}
