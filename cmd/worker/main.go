@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
@@ -21,7 +22,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/penstock/penstock/worker"
-	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/model/catalog"
 	"github.com/penstock/penstock/worker/model/tf"
 )
 
@@ -107,25 +108,39 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) error {
 	if err := connect(ctx, s, &cfg); err != nil {
 		return err
 	}
-	models, err := loadModels(ctx, s, cfg)
+	models, err := openModels(ctx, s, cfg)
 	if err != nil {
 		return err
 	}
-	defer models.close()
-	cfg.Models = model.Fixed(models.list()...)
+	cfg.Models = models
 
 	w, err := worker.New(cfg)
 	if err != nil {
-		return settingsError{err}
+		return settingsError{errors.Join(err, models.Close())}
 	}
 	health.serve(w.Ready)
 	log.Info("working", zap.String("queue", s.queueURL), zap.String("addr", health.addr()))
-	err = w.Run(ctx)
-	if err != nil {
-		models.abandon() // a run is still in them
-	}
+	err = work(ctx, w, models, log)
 	log.Info("ended", zap.Error(err))
 	return err
+}
+
+// work runs the worker, and the catalog of its models beside it.
+func work(ctx context.Context, w *worker.Worker, models *catalog.Catalog, log *zap.Logger) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var reloading sync.WaitGroup
+	reloading.Go(func() { models.Run(ctx) })
+	err := w.Run(ctx)
+	stop()
+	reloading.Wait()
+	if err != nil {
+		return err // a run is still in a model: they are left to the end of the process
+	}
+	if err := models.Close(); err != nil {
+		log.Warn("close the models", zap.Error(err)) // the process ends
+	}
+	return nil
 }
 
 // newLog writes JSON lines to stderr.

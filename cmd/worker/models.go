@@ -4,81 +4,87 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/penstock/penstock/worker"
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/model/catalog"
 	"github.com/penstock/penstock/worker/model/source"
 	"github.com/penstock/penstock/worker/model/tf"
 )
 
-// loaded are the models that this process has loaded.
-type loaded []*tf.Model
-
-// loadModels loads and warms up every model of the settings.
-func loadModels(ctx context.Context, s *settings, cfg worker.Config) (*loaded, error) {
+// openModels finds, loads and warms up every model of the settings.
+func openModels(ctx context.Context, s *settings, cfg worker.Config) (*catalog.Catalog, error) {
 	named, err := source.Parse(s.model)
 	if err != nil {
 		return nil, settingsError{err}
 	}
-	var all loaded
+	cache := &source.Cache{Dir: s.modelCache, Limit: s.modelCacheBytes}
+	c := catalog.Config{Poll: s.modelPoll, Log: cfg.Log, Metrics: cfg.Metrics}
+	var errs []error
 	for _, n := range named {
-		m, err := loadModel(ctx, n, s, cfg)
+		from, err := source.New(n, cfg.Store, cache)
 		if err != nil {
-			all.close()
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
-		all = append(all, m)
+		l := loader{name: n.Name, from: from, log: cfg.Log, maxBatchSize: s.maxBatchSize}
+		c.Models = append(c.Models, catalog.Model{Named: n, Versions: from.Versions, Load: l.load})
 	}
-	return &all, nil
-}
-
-func loadModel(ctx context.Context, n source.Named, s *settings, cfg worker.Config) (*tf.Model, error) {
-	began := time.Now()
-	local, err := source.Open(ctx, cfg.Store, n.URI, s.modelCache)
+	if len(errs) > 0 {
+		return nil, settingsError{errors.Join(errs...)}
+	}
+	models, err := catalog.Open(ctx, c)
 	if err != nil {
 		return nil, settingsError{err}
 	}
-	found := time.Since(began)
+	return models, nil
+}
+
+// loader loads versions of one model with TensorFlow.
+type loader struct {
+	name         string
+	from         *source.Source
+	log          *zap.Logger
+	maxBatchSize int
+}
+
+// load implements catalog.Model's Load.
+func (l loader) load(ctx context.Context, v source.Version) (model.Model, error) {
+	began := time.Now()
+	local, err := l.from.Fetch(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	l.log.Debug("model fetched", zap.String("model", l.name), zap.String("version", local.Version),
+		zap.Int64("bytes", v.Bytes), zap.String("dir", local.Dir), zap.Duration("took", time.Since(began)))
 	m, err := tf.Load(local.Dir, tf.Options{
-		Name: n.Name, Version: local.Version, Config: local.Config, Logger: cfg.Log,
-		IntraOpThreads: s.intraOp, InterOpThreads: s.interOp,
+		Name: l.name, Version: local.Version, Config: local.Config, Logger: l.log, MaxBatchSize: l.maxBatchSize,
 	})
 	if err != nil {
-		return nil, settingsError{err}
+		local.Release()
+		return nil, err
 	}
+	held := holding{m, local}
 	if err := m.WarmUp(ctx); err != nil {
-		_ = m.Close() // the warm-up's error says more
-		return nil, settingsError{fmt.Errorf("model %s: %w", n.Name, err)}
+		_ = held.Close() // the warm-up's error says more
+		return nil, err
 	}
-	fields := []zap.Field{
-		zap.String("model", n.Name), zap.String("version", local.Version), zap.String("from", n.URI),
-		zap.Duration("found", found), zap.Duration("loaded", time.Since(began)-found),
-	}
-	for name, sig := range m.Signatures() {
-		fields = append(fields, zap.String("signature "+name, fmt.Sprintf("%v -> %v", sig.Inputs, sig.Outputs)))
-	}
-	cfg.Log.Info("model loaded", fields...)
-	return m, nil
+	return held, nil
 }
 
-func (l *loaded) list() []model.Model {
-	var models []model.Model
-	for _, m := range *l {
-		models = append(models, m)
-	}
-	return models
+// holding is a model that keeps its files in the cache while it is loaded: a
+// graph may read its assets at any time.
+type holding struct {
+	*tf.Model
+	local source.Local
 }
 
-func (l *loaded) close() {
-	for _, m := range *l {
-		_ = m.Close() // the process ends
-	}
-	*l = nil
+// Close frees the model, and lets the cache remove its files.
+func (h holding) Close() error {
+	defer h.local.Release()
+	return h.Model.Close()
 }
-
-// abandon leaves the models to the end of the process.
-func (l *loaded) abandon() { *l = nil }

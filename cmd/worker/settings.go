@@ -31,9 +31,11 @@ the queue or a model are wrong and a person must act.`
 type settings struct {
 	queueURL, deadLetterURL       string
 	model, modelCache             string
+	modelCacheSize                string
+	modelCacheBytes               int64
+	modelPoll                     time.Duration
 	input, output, failure, state string
 	maxBatchSize, runners         int
-	intraOp, interOp              int
 	batchTimeout                  time.Duration
 	maxInFlight, maxAttempts      int
 	memoryLimit, maxObjectSize    string
@@ -60,8 +62,10 @@ func (s *settings) flags() []cli.Flag {
 	return []cli.Flag{
 		text(shared.QueueURL, "", "the SQS queue to receive from", &s.queueURL),
 		text("dead-letter-url", "", "the SQS queue for messages that a person must look at (default: the redrive target of the queue)", &s.deadLetterURL),
-		text("model", "", "a SavedModel: a directory, s3://bucket/prefix/ or a .tar.gz; the highest of version folders 1/ 2/ … below it is taken; name=URI, and several with commas, for many models", &s.model),
+		text("model", "", "a SavedModel: a directory, s3://bucket/prefix/ or a .tar.gz; of version folders 1/ 2/ … below it the highest is served, with ?versions=latest:2 behind it the two highest, with ?versions=3,4 those, with ?versions=all each; name=URI, and several with commas, for many models", &s.model),
 		text("model-cache", filepath.Join(os.TempDir(), "penstock-models"), "the directory that models from S3 and archives are kept in; on a disk that outlives the process it saves their download", &s.modelCache),
+		text("model-cache-size", "10GiB", "how much model-cache may hold: before a download, what no process uses makes room, the longest unused first; what is in use stays, even if it is more", &s.modelCacheSize),
+		duration("model-poll", 30*time.Second, "how often to look for new versions of the models; one is loaded beside the old one, so there must be memory for both for a moment, and one that can't be loaded is passed over; 0 never looks", &s.modelPoll),
 		text(shared.Input, "", "the locations that may be read, s3://bucket[/prefix], with commas between them; a request for another is refused", &s.input),
 		text(shared.Output, "", "where results are written, s3://bucket/prefix/", &s.output),
 		text(shared.Failure, "", "where failure objects are written, s3://bucket/prefix/", &s.failure),
@@ -69,8 +73,6 @@ func (s *settings) flags() []cli.Flag {
 		number("max-batch-size", 32, "the most rows in one run of a model; larger raises throughput until the machine is busy, and latency always", &s.maxBatchSize),
 		duration("batch-timeout", 0, "how long an idle model waits for a batch to fill; 0 does not wait: batches then form while the model is busy", &s.batchTimeout),
 		number("runners", 1, "how many batches run at once; TensorFlow uses all cores within one", &s.runners),
-		number("intra-op-threads", 0, "TensorFlow's threads for one operation, one pool for all models and runners; 0 is all cores; more than the CPU quota makes runs slower, fewer leave cores to decoding", &s.intraOp),
-		number("inter-op-threads", 0, "how many operations of a run TensorFlow computes at once, one pool too; 0 is all cores; -1 is one after the other on the runner's own thread, which suits small models", &s.interOp),
 		maxInFlight,
 		text("memory-limit", "1GiB", "the bytes of inputs, tensors and results in memory at once, estimated; the model and TensorFlow's working memory come on top", &s.memoryLimit),
 		text("max-object-size", "", "the largest input; a larger one gets a failure object (default: an eighth of memory-limit)", &s.maxObjectSize),
@@ -104,6 +106,11 @@ func (s *settings) config() (worker.Config, error) {
 	errs = append(errs, err)
 	_, err = source.Parse(s.model)
 	errs = append(errs, err)
+	s.modelCacheBytes, err = size("model-cache-size", s.modelCacheSize)
+	errs = append(errs, err)
+	if s.modelPoll < 0 {
+		errs = append(errs, fmt.Errorf("model-poll is %v; it must not be negative", s.modelPoll))
+	}
 	cfg.MemoryLimit, err = size("memory-limit", s.memoryLimit)
 	errs = append(errs, err)
 	if s.maxObjectSize != "" {
@@ -122,12 +129,6 @@ func (s *settings) config() (worker.Config, error) {
 		if f.n == 0 {
 			errs = append(errs, fmt.Errorf("%s is 0; it must be at least 1", f.name))
 		}
-	}
-	if s.intraOp < 0 {
-		errs = append(errs, fmt.Errorf("intra-op-threads is %d; it must not be negative", s.intraOp))
-	}
-	if s.interOp < -1 {
-		errs = append(errs, fmt.Errorf("inter-op-threads is %d; it must be at least -1", s.interOp))
 	}
 	errs = append(errs, cfg.CheckBounds())
 	return cfg, errors.Join(errs...)
