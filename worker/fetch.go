@@ -78,7 +78,7 @@ func (w *Worker) fetch(it *item) (c *content, release func(), err error) {
 		if err := w.learn(it); err != nil {
 			return nil, nil, err
 		}
-		c.records = codec.Streams(c.body, w.source(it, c), it.model)
+		c.records = codec.Streams(c.body, w.source(it, c), it.model) && codec.StreamsResults(it.model, it.request.Accept)
 		switch {
 		case c.records && (c.total > atOnce || compressed(c.body)):
 			return c, c.release, c.reserve(it.pending, min(streamWeight, w.cfg.MemoryLimit))
@@ -117,7 +117,7 @@ func (w *Worker) startable(it *item) error {
 func (w *Worker) tooLarge(size int64) error {
 	return &request.Problem{
 		Code: request.CodeTooLarge, Stage: request.StageFetch,
-		Message: fmt.Sprintf("the input has %d bytes; this worker takes at most %d, but for records (JSON lines, CSV, TFRecord)", size, w.cfg.MaxObjectSize),
+		Message: fmt.Sprintf("the input has %d bytes; this worker takes at most %d, but for records (JSON lines, CSV, TFRecord) whose results are JSON, JSON lines or CSV", size, w.cfg.MaxObjectSize),
 		Hint:    "split the input, send it as records, or raise the worker's -max-object-size and -memory-limit",
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -277,9 +278,10 @@ func (s *stream) fault(r codec.Record) error {
 // refuse is the problem of an input because of its first bad record.
 func (s *stream) refuse(why string) error {
 	r := s.first
+	where := fmt.Sprintf("record %d (at byte %d): ", r.Number, r.Offset)
 	return &request.Problem{
 		Code: r.Err.Code, Stage: request.StageDecode, Hint: r.Err.Hint,
-		Message: fmt.Sprintf("%s: record %d, at byte %d: %s", why, r.Number, r.Offset, r.Err.Message),
+		Message: why + ": " + where + strings.TrimPrefix(r.Err.Message, where),
 	}
 }
 

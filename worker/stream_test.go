@@ -142,6 +142,19 @@ func TestAnInputOfBadRecordsOnlyIsAFailure(t *testing.T) {
 	})
 }
 
+func TestRecordsWhoseResultIsAnArrayAreRunWhole(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.start()
+		info := p.uploadLines("x.jsonl", lines(100))
+		p.api(request.Request{ID: "array", Input: info.Ref, Accept: "application/x-npy"})
+		p.settled()
+		body, out, ok := p.body(storage.Ref{Bucket: "results", Key: "out/requests/array.out"})
+		if !ok || out.ContentType != "application/x-npy" || !strings.HasPrefix(body, "\x93NUMPY") {
+			t.Errorf("the result is %q of %d bytes; there is %q", out.ContentType, len(body), p.list("failed/"))
+		}
+	})
+}
+
 // What may pass is tried again before it is taken for the record's fault.
 func TestARecordThatFailsForAReasonThatMayPassIsTriedAgain(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {

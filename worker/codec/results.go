@@ -59,6 +59,18 @@ func NewResults(sig *model.Signature, m model.Model, accept string) (*Results, e
 	return w, nil
 }
 
+// StreamsResults says whether accept allows, of a model, a form of results that
+// can be written piece by piece. Where it does not, records are decoded whole.
+func StreamsResults(m model.Model, accept string) bool {
+	_, err := negotiate(accept, &result{config: m.Config()}, func(e *encoding) string {
+		if e.stream == nil {
+			return "it can't be written piece by piece"
+		}
+		return ""
+	})
+	return err == nil
+}
+
 // ContentType is the results' media type, with its parameters.
 func (w *Results) ContentType() string {
 	if w.write.header && w.r.hasHeader() {
