@@ -31,7 +31,9 @@ func openModels(ctx context.Context, s *settings, cfg worker.Config) (*catalog.C
 			errs = append(errs, err)
 			continue
 		}
-		l := loader{name: n.Name, from: from, log: cfg.Log, maxBatchSize: s.maxBatchSize}
+		l := loader{from, tf.Options{
+			Name: n.Name, Logger: cfg.Log, MaxBatchSize: s.maxBatchSize, IntraOpThreads: s.intraOp, InterOpThreads: s.interOp,
+		}}
 		c.Models = append(c.Models, catalog.Model{Named: n, Versions: from.Versions, Load: l.load})
 	}
 	if len(errs) > 0 {
@@ -46,10 +48,8 @@ func openModels(ctx context.Context, s *settings, cfg worker.Config) (*catalog.C
 
 // loader loads versions of one model with TensorFlow.
 type loader struct {
-	name         string
-	from         *source.Source
-	log          *zap.Logger
-	maxBatchSize int
+	from    *source.Source
+	options tf.Options // but for what a version brings along
 }
 
 // load implements catalog.Model's Load.
@@ -59,11 +59,10 @@ func (l loader) load(ctx context.Context, v source.Version) (model.Model, error)
 	if err != nil {
 		return nil, err
 	}
-	l.log.Debug("model fetched", zap.String("model", l.name), zap.String("version", local.Version),
+	l.options.Logger.Debug("model fetched", zap.String("model", l.options.Name), zap.String("version", local.Version),
 		zap.Int64("bytes", v.Bytes), zap.String("dir", local.Dir), zap.Duration("took", time.Since(began)))
-	m, err := tf.Load(local.Dir, tf.Options{
-		Name: l.name, Version: local.Version, Config: local.Config, Logger: l.log, MaxBatchSize: l.maxBatchSize,
-	})
+	l.options.Version, l.options.Config = local.Version, local.Config
+	m, err := tf.Load(local.Dir, l.options)
 	if err != nil {
 		local.Release()
 		return nil, err

@@ -36,6 +36,7 @@ type settings struct {
 	modelPoll                     time.Duration
 	input, output, failure, state string
 	maxBatchSize, runners         int
+	intraOp, interOp              int
 	batchTimeout                  time.Duration
 	maxInFlight, maxAttempts      int
 	memoryLimit, maxObjectSize    string
@@ -73,6 +74,8 @@ func (s *settings) flags() []cli.Flag {
 		number("max-batch-size", 32, "the most rows in one run of a model; larger raises throughput until the machine is busy, and latency always", &s.maxBatchSize),
 		duration("batch-timeout", 0, "how long an idle model waits for a batch to fill; 0 does not wait: batches then form while the model is busy", &s.batchTimeout),
 		number("runners", 1, "how many batches run at once; TensorFlow uses all cores within one", &s.runners),
+		number("intra-op-threads", 0, "TensorFlow's threads for one operation, one pool for all models and runners; 0 is all cores; more than the CPU quota makes runs slower, fewer leave cores to decoding", &s.intraOp),
+		number("inter-op-threads", 0, "how many operations of a run TensorFlow computes at once, one pool too; 0 is all cores; -1 is one after the other on the runner's own thread, which suits small models", &s.interOp),
 		maxInFlight,
 		text("memory-limit", "1GiB", "the bytes of inputs, tensors and results in memory at once, estimated; the model and TensorFlow's working memory come on top", &s.memoryLimit),
 		text("max-object-size", "", "the largest input; a larger one gets a failure object (default: an eighth of memory-limit)", &s.maxObjectSize),
@@ -129,6 +132,12 @@ func (s *settings) config() (worker.Config, error) {
 		if f.n == 0 {
 			errs = append(errs, fmt.Errorf("%s is 0; it must be at least 1", f.name))
 		}
+	}
+	if s.intraOp < 0 {
+		errs = append(errs, fmt.Errorf("intra-op-threads is %d; it must not be negative", s.intraOp))
+	}
+	if s.interOp < -1 {
+		errs = append(errs, fmt.Errorf("inter-op-threads is %d; it must be at least -1", s.interOp))
 	}
 	errs = append(errs, cfg.CheckBounds())
 	return cfg, errors.Join(errs...)
