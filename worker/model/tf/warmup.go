@@ -140,37 +140,46 @@ func (m *Model) rehearse(ctx context.Context) (ran int, err error) {
 	return ran, nil
 }
 
-// warmUpRows are the numbers of rows that a signature is rehearsed with.
+// warmUpRows are the numbers of rows that a signature is rehearsed with: those
+// that its batches will have, as far as they can be told before.
 func (m *Model) warmUpRows(sig *model.Signature) []int64 {
-	most := warmUpBytes / max(rowBytes(sig), 1)
+	memory := int64(warmUpBytes / max(rowBytes(sig), 1))
 	fixed, batched := sig.Batch()
 	sizes := []int64{1}
-	switch allowed := m.opts.Config.AllowedBatchSizes; {
+	switch {
 	case !batched: // one part, as it is
 	case fixed >= 0: // a run fills it up to that
-		most /= uint64(max(fixed, 1))
-	case len(allowed) > 0:
-		sizes = sizes[:0]
-		for _, n := range allowed {
-			sizes = append(sizes, int64(n))
-			if m.opts.MaxBatchSize > 0 && n >= m.opts.MaxBatchSize {
-				break // larger ones are not used
-			}
-		}
+		memory /= max(fixed, 1)
+	case len(m.opts.Config.AllowedBatchSizes) > 0:
+		sizes = m.allowedRows()
 	default:
-		if n := m.opts.Config.MaxBatchSize; n > 0 {
-			sizes = append(sizes, int64(min(n, max(m.opts.MaxBatchSize, 1))))
-		} else {
-			sizes = append(sizes, int64(m.opts.MaxBatchSize))
-		}
-		sizes[1] = max(1, min(sizes[1], int64(most)))
+		sizes = append(sizes, max(1, min(int64(m.maxRows()), memory)))
 	}
-	fit := slices.DeleteFunc(slices.Compact(sizes), func(n int64) bool { return uint64(n) > most })
-	if len(fit) == 0 {
+	sizes = slices.DeleteFunc(slices.Compact(sizes), func(n int64) bool { return n > memory })
+	if len(sizes) == 0 {
 		m.opts.Logger.Warn("no warm-up run: its input would be too large", zap.String("model", m.opts.Name),
 			zap.String("signature", sig.Name), zap.Int("limit", warmUpBytes))
 	}
-	return fit
+	return sizes
+}
+
+// maxRows is the most rows of a run that is bound by nothing else.
+func (m *Model) maxRows() int {
+	if n := m.opts.Config.MaxBatchSize; n > 0 {
+		return min(n, m.opts.MaxBatchSize)
+	}
+	return m.opts.MaxBatchSize
+}
+
+// allowedRows are the allowed batch sizes that are used: those up to the
+// worker's limit, or the least.
+func (m *Model) allowedRows() (sizes []int64) {
+	for i, n := range m.opts.Config.AllowedBatchSizes {
+		if i == 0 || m.maxRows() <= 0 || n <= m.maxRows() {
+			sizes = append(sizes, int64(n))
+		}
+	}
+	return sizes
 }
 
 // rowBytes is the size of one made-up row of all inputs; 1<<62 stands for
