@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock/penstock/cmd/internal/clients"
 	"github.com/penstock/penstock/queue"
+	"github.com/penstock/penstock/queue/sns"
 	"github.com/penstock/penstock/queue/sqs"
 	"github.com/penstock/penstock/storage/s3"
 	"github.com/penstock/penstock/worker"
@@ -27,6 +28,9 @@ func connect(ctx context.Context, s *settings, cfg *worker.Config) error {
 	}
 	cfg.Store = s3.New(c.S3)
 	cfg.Skew = c.Skew
+	if cfg.Notify.Success != "" || cfg.Notify.Failure != "" {
+		cfg.Notify.Topics, cfg.Notify.Region = sns.New(c.SNS), c.Region
+	}
 	q := sqs.New(c.SQS, s.queueURL)
 	cfg.Queue, cfg.Requests = q, q
 

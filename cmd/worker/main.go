@@ -118,8 +118,13 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) error {
 	if err != nil {
 		return settingsError{errors.Join(err, models.Close())}
 	}
+	queries := newQueries(s.restAddr, w, models)
+	if err := queries.listen(ctx); err != nil {
+		return settingsError{errors.Join(err, models.Close())}
+	}
+	defer queries.close()
 	health.serve(w.Ready)
-	log.Info("working", zap.String("queue", s.queueURL), zap.String("addr", health.addr()))
+	log.Info("working", zap.String("queue", s.queueURL), zap.String("addr", health.addr()), zap.String("rest", queries.addr()))
 	err = work(ctx, w, models, log)
 	log.Info("ended", zap.Error(err))
 	return err

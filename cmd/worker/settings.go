@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -42,7 +43,9 @@ type settings struct {
 	memoryLimit, maxObjectSize    string
 	visibilityTimeout, runTimeout time.Duration
 	drainTimeout                  time.Duration
-	addr, level                   string
+	successTopic, errorTopic      string
+	includeResponseIn             string
+	restAddr, addr, level         string
 	logLevel                      zapcore.Level
 }
 
@@ -83,6 +86,10 @@ func (s *settings) flags() []cli.Flag {
 		number("max-attempts", 3, "how often a request is run that fails for a reason that may pass", &s.maxAttempts),
 		duration("run-timeout", 15*time.Minute, "the longest run of a model where the request sets none; a run that exceeds it ends the process, since TensorFlow can't be interrupted", &s.runTimeout),
 		duration("drain-timeout", 25*time.Second, "how long, after SIGTERM, runs under way may take to end; what has not ended then is handed back", &s.drainTimeout),
+		text("success-topic", "", "the ARN of an SNS topic that is told of every request that succeeded, as SageMaker tells of its own", &s.successTopic),
+		text("error-topic", "", "the ARN of an SNS topic that is told of every request that failed", &s.errorTopic),
+		text("include-response-in", "", "success, error or both with a comma: the messages that hold the result or failure object itself, up to 128,000 bytes", &s.includeResponseIn),
+		text("rest-addr", "", "where TensorFlow Serving's REST API is answered, in the same batches as the queue, such as 127.0.0.1:8501; it asks nobody who they are (default: nowhere)", &s.restAddr),
 		text("addr", "127.0.0.1:9090", "where /healthz, /readyz and /metrics are served; :9090 for all interfaces", &s.addr),
 		text("log-level", "info", "debug, info, warn or error", &s.level),
 	}
@@ -120,6 +127,8 @@ func (s *settings) config() (worker.Config, error) {
 		cfg.MaxObjectSize, err = size("max-object-size", s.maxObjectSize)
 		errs = append(errs, err)
 	}
+	cfg.Notify, err = s.notify()
+	errs = append(errs, err)
 	s.logLevel, err = zapcore.ParseLevel(s.level)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("log-level: %q is none of debug, info, warn, error", s.level))
@@ -141,6 +150,32 @@ func (s *settings) config() (worker.Config, error) {
 	}
 	errs = append(errs, cfg.CheckBounds())
 	return cfg, errors.Join(errs...)
+}
+
+// notify is whom to tell of the ends of requests, without what publishes.
+func (s *settings) notify() (worker.Notify, error) {
+	n := worker.Notify{Success: s.successTopic, Failure: s.errorTopic}
+	var errs []error
+	for flag, topic := range map[string]string{"success-topic": n.Success, "error-topic": n.Failure} {
+		if topic != "" && !(strings.HasPrefix(topic, "arn:") && strings.Count(topic, ":") == 5) {
+			errs = append(errs, fmt.Errorf("%s: %q is not the ARN of a topic; it looks like arn:aws:sns:REGION:ACCOUNT:NAME", flag, topic))
+		}
+	}
+	for which := range strings.SplitSeq(s.includeResponseIn, ",") {
+		switch strings.TrimSpace(which) {
+		case "":
+		case "success":
+			n.SuccessBody = true
+		case "error":
+			n.FailureBody = true
+		default:
+			errs = append(errs, fmt.Errorf("include-response-in: %q is neither success nor error", which))
+		}
+	}
+	if n.SuccessBody && n.Success == "" || n.FailureBody && n.Failure == "" {
+		errs = append(errs, errors.New("include-response-in names messages of a topic that is not set: set success-topic or error-topic"))
+	}
+	return n, errors.Join(errs...)
 }
 
 // size reads a number of bytes such as 64MiB.

@@ -1,7 +1,7 @@
-// Package clients opens the S3 and SQS clients that the commands use, from the
+// Package clients opens the S3, SQS and SNS clients that the commands use, from the
 // environment and the files that every AWS tool reads: AWS_REGION,
 // AWS_PROFILE, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SQS,
-// AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, AWS_RETRY_MODE and so on.
+// AWS_ENDPOINT_URL_SNS, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, AWS_RETRY_MODE and so on.
 package clients
 
 import (
@@ -17,6 +17,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
@@ -43,16 +44,18 @@ type Options struct {
 }
 
 // Clients are ready for use, and so are their methods, by many goroutines.
-// Both clients retry a call that met a transient fault, up to three attempts
+// The clients retry a call that met a transient fault, up to three attempts
 // unless the environment says otherwise.
 type Clients struct {
 	S3  *s3.Client
 	SQS *sqs.Client
+	SNS *sns.Client
 
-	clock *clock
+	Region string
+	clock  *clock
 }
 
-// Open reads the configuration and makes the clients. It calls neither service
+// Open reads the configuration and makes the clients. It calls no service
 // and does not check that there are credentials: the first call does.
 func Open(ctx context.Context, opts Options) (*Clients, error) {
 	if opts.Version == "" {
@@ -85,8 +88,10 @@ func Open(ctx context.Context, opts Options) (*Clients, error) {
 			// Objects written by others often have no checksum to check.
 			o.DisableLogOutputChecksumValidationSkipped = true
 		}),
-		SQS:   sqs.NewFromConfig(cfg),
-		clock: clock,
+		SQS:    sqs.NewFromConfig(cfg),
+		SNS:    sns.NewFromConfig(cfg),
+		Region: cfg.Region,
+		clock:  clock,
 	}, nil
 }
 
