@@ -37,14 +37,10 @@ func (b *batcher) runShares(q *bucket, shares []*share) {
 	took := time.Since(began)
 	if err == nil {
 		outputs = outputs[:len(shares)]
-		if len(shares) == 1 && !q.key.policy.single && !r.shared(outputs[0]) {
+		if len(shares) == 1 && !q.key.policy.fixed && !r.shared(outputs[0]) {
 			b.unbatchable(q.key.policy, nil)
-			if shares[0].length() < shares[0].rows {
-				b.reunite(shares[0])
-				return
-			}
 		}
-		b.learn(q, r, shares, began, took)
+		b.learn(q, r, shares, took)
 		for i, s := range shares {
 			b.deliver(s, done{outputs: outputs[i], predict: took})
 		}
@@ -52,11 +48,11 @@ func (b *batcher) runShares(q *bucket, shares []*share) {
 	}
 	_, unbatchable := errors.AsType[*model.UnbatchableError](err)
 	switch {
-	case unbatchable && (len(shares) > 1 || r.filled > 0 && !q.key.policy.fixed):
+	case unbatchable && !q.key.policy.fixed && (len(shares) > 1 || r.filled > 0):
 		b.unbatchable(q.key.policy, err)
 		for _, s := range shares {
 			if s.length() < s.rows {
-				b.reunite(s)
+				b.deliver(s, done{predict: took})
 			} else {
 				b.runShares(q, []*share{s})
 			}
@@ -73,15 +69,15 @@ func (b *batcher) runShares(q *bucket, shares []*share) {
 }
 
 // learn takes note of a run that succeeded.
-func (b *batcher) learn(q *bucket, r assembled, shares []*share, began time.Time, took time.Duration) {
+func (b *batcher) learn(q *bucket, r assembled, shares []*share, took time.Duration) {
 	name := q.key.policy.model.Name()
 	wait := time.Duration(0)
 	for _, s := range shares {
-		wait = max(wait, began.Sub(s.queued))
+		wait = max(wait, s.waited)
 	}
 	b.mu.Lock()
 	q.cost.add(r.rows+r.filled, took.Seconds())
-	b.shareholder(name).cost.add(r.rows+r.filled, took.Seconds())
+	q.model.cost.add(r.rows+r.filled, took.Seconds())
 	b.mu.Unlock()
 	b.observe(ran{
 		model: name, items: len(shares), rows: r.rows, filled: r.filled,

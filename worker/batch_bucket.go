@@ -20,6 +20,7 @@ type bucketKey struct {
 // one leaves of a batch is filled from the other.
 type bucket struct {
 	key   bucketKey
+	model *shareholder
 	cost  *cost
 	lines [2][]*entry // by class
 }
@@ -46,7 +47,7 @@ func (c class) other() class { return 1 - c }
 func (b *batcher) bucketFor(key bucketKey) *bucket {
 	q := b.buckets[key]
 	if q == nil {
-		q = &bucket{key: key, cost: key.policy.costOf(key.shape)}
+		q = &bucket{key: key, model: b.shareholder(key.policy.model.Name()), cost: key.policy.costOf(key.shape)}
 		b.buckets[key] = q
 	}
 	return q
@@ -54,6 +55,8 @@ func (b *batcher) bucketFor(key bucketKey) *bucket {
 
 // line makes e stand last in its line.
 func (b *batcher) line(q *bucket, e *entry) {
+	b.arrive(q.model)
+	q.model.waiting++
 	b.turns++
 	e.queue, e.turn, e.queued = q, b.turns, time.Now()
 	q.lines[e.class()] = append(q.lines[e.class()], e)
@@ -71,6 +74,7 @@ func (b *batcher) unline(e *entry) {
 		*line = slices.Delete(*line, i, i+1)
 	}
 	e.queue = nil
+	q.model.waiting--
 	if q.empty() {
 		delete(b.buckets, q.key)
 	}
@@ -78,10 +82,20 @@ func (b *batcher) unline(e *entry) {
 
 func (q *bucket) empty() bool { return len(q.lines[smalls])+len(q.lines[larges]) == 0 }
 
+// oldest is the entry that came first of those that wait.
+func (q *bucket) oldest() (first *entry) {
+	for _, line := range q.lines {
+		if len(line) > 0 && (first == nil || line[0].before(first)) {
+			first = line[0]
+		}
+	}
+	return first
+}
+
 // maxItems is how many items may be in one run.
 func (q *bucket) maxItems() int {
 	switch {
-	case q.key.policy.single || q.key.lane == solo:
+	case q.key.policy.single.Load() || q.key.lane == solo:
 		return 1
 	case q.key.lane == suspects:
 		return maxSuspects
@@ -120,13 +134,13 @@ func (q *bucket) compose(lead class, most int64) (shares []*share, rows int64, f
 func (q *bucket) next(lead class) []*share {
 	p := q.key.policy
 	shares, rows, _ := q.compose(lead, p.maxRows)
-	if p.single || q.cost.runs == 0 || p.size(rows) == rows {
+	if p.single.Load() || q.cost.runs == 0 || p.size(rows) == rows {
 		return shares
 	}
 	least := q.cost.seconds(p.size(rows))
-	for _, size := range p.sizes {
+	for _, size := range slices.Backward(p.sizes) {
 		if size >= rows {
-			break
+			continue
 		}
 		some, n, _ := q.compose(lead, size)
 		if n == 0 || n > size {

@@ -16,7 +16,7 @@ type entry struct {
 	work   // not changed
 	policy *policy
 	since  time.Time // not changed
-	small  bool      // in the line of the small ones: not changed
+	small  bool      // stands in the line of small ones
 
 	queue  *bucket // that it waits in; nil when none of it waits
 	turn   uint64  // its place among its like
@@ -41,6 +41,7 @@ type entry struct {
 type share struct {
 	*entry
 	from, to int64
+	waited   time.Duration // in its line
 	began    time.Time
 	alone    bool     // in its first run
 	run      *awaited // guarded by batcher.mu
@@ -56,19 +57,33 @@ type piece struct {
 func newEntry(w work, p *policy) *entry {
 	now := time.Now()
 	e := &entry{work: w, policy: p, since: now, queued: now, begun: make(chan struct{}), over: make(chan struct{})}
-	rows := w.rows
-	if w.flow != nil {
-		w.flow.rows += rows
-		rows = w.flow.rows
-	}
-	e.small = rows <= max(1, p.maxRows/2)
+	e.small = w.rows <= p.small()
 	return e
+}
+
+// join makes e a piece of f. When that is more than a small item in all, its
+// pieces are large, those that came before too.
+func (b *batcher) join(f *flow, e *entry) {
+	f.rows += e.rows
+	if f.rows <= e.policy.small() {
+		f.early = append(f.early, e)
+		return
+	}
+	e.small = false
+	for _, piece := range f.early {
+		if q := piece.queue; q != nil {
+			b.unline(piece)
+			piece.small = false
+			b.line(q, piece)
+		}
+	}
+	f.early = nil
 }
 
 // divisible says whether e may have its rows in several runs. What fits into
 // one stays in one.
 func (e *entry) divisible() bool {
-	return !e.whole && !e.policy.single && e.rows > e.policy.maxRows
+	return !e.whole && !e.policy.single.Load() && e.rows > e.policy.maxRows
 }
 
 // rest is how many rows have not been handed to a run.
@@ -94,32 +109,26 @@ func (s *share) part() []model.Tensor {
 // length is how many rows the share has.
 func (s *share) length() int64 { return s.to - s.from }
 
-// deliver takes in what came of a share.
+// deliver takes in what came of a share. Rows of an item that turns out not to
+// be divisible are of no use without the others: it goes once more, as a whole.
 func (b *batcher) deliver(s *share, d done) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := s.entry
 	e.flying = slices.DeleteFunc(e.flying, func(f *share) bool { return f == s })
 	e.predict += d.predict
-	if d.err != nil {
+	switch {
+	case d.err != nil:
 		if e.failed == nil {
 			e.failed = &d
 		}
 		b.unline(e) // the rest is of no use
-	} else {
+	case s.length() < e.rows && e.policy.single.Load():
+		e.whole, e.again = true, true
+		b.unline(e)
+	default:
 		e.pieces = append(e.pieces, piece{s.from, s.to, d.outputs})
 	}
-	b.conclude(e)
-}
-
-// reunite makes an entry go as a whole of which a share was run alone.
-func (b *batcher) reunite(s *share) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := s.entry
-	e.flying = slices.DeleteFunc(e.flying, func(f *share) bool { return f == s })
-	e.whole, e.again = true, true
-	b.unline(e)
 	b.conclude(e)
 }
 

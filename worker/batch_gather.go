@@ -1,7 +1,7 @@
 package worker
 
 import (
-	"slices"
+	"math"
 	"time"
 )
 
@@ -16,8 +16,9 @@ const leads = 3
 // goes next. So a model whose runs are short or whose requests are few does
 // not wait for all that another had sent before.
 type shareholder struct {
-	had     float64 // seconds of the runners' time
-	waiting int     // buckets with work; counted anew when it matters
+	had     float64 // seconds of the runners' time, in runs that have ended
+	due     float64 // seconds that its runs under way are expected to take
+	waiting int     // items
 	running int     // runs under way
 	led     int     // runs in a row that small items led while large ones waited
 	cost    cost    // of all its runs, of whatever shape
@@ -33,14 +34,33 @@ func (b *batcher) shareholder(name string) *shareholder {
 	return m
 }
 
-// arrive is called when work comes in. Time that a model did not use while it
-// had no work is not saved up.
-func (m *shareholder) arrive(clock float64) { m.had = max(m.had, clock) }
+// share is what m will have had when its runs under way have ended.
+func (m *shareholder) share() float64 { return m.had + m.due }
+
+func (m *shareholder) active() bool { return m.waiting+m.running > 0 }
+
+// arrive is called before work of m's comes in. Time that a model did not use
+// while it had no work is not saved up: it goes on from where the least of the
+// others is, or the last one was.
+func (b *batcher) arrive(m *shareholder) {
+	if m.active() {
+		return
+	}
+	least := math.Inf(1)
+	for _, other := range b.models {
+		if other.active() {
+			least = min(least, other.had)
+		}
+	}
+	if math.IsInf(least, 1) {
+		least = b.clock
+	}
+	m.had = max(m.had, least)
+}
 
 // batch is a run of the model and what is in it.
 type batch struct {
 	*bucket
-	model    *shareholder
 	shares   []*share
 	began    time.Time
 	expected float64 // seconds
@@ -94,8 +114,7 @@ func (b *batcher) gather() (*batch, time.Duration) {
 	if q == nil {
 		return nil, soonest
 	}
-	m := b.shareholder(q.key.policy.model.Name())
-	batch := &batch{bucket: q, model: m, shares: q.next(lead), began: time.Now()}
+	batch := &batch{bucket: q, shares: q.next(lead), began: time.Now()}
 	rows := int64(0)
 	for _, s := range batch.shares {
 		rows += s.length()
@@ -105,9 +124,8 @@ func (b *batcher) gather() (*batch, time.Duration) {
 		batch.shares[0].alone = true
 	}
 	batch.expected = q.cost.seconds(q.key.policy.size(rows))
-	b.clock = max(b.clock, m.had)
-	m.had += batch.expected
-	m.running++
+	q.model.due += batch.expected
+	q.model.running++
 	b.flying[batch] = struct{}{}
 	if len(b.buckets) > 0 {
 		b.engage() // what came in may be enough for several runners
@@ -120,10 +138,10 @@ func (b *batcher) gather() (*batch, time.Duration) {
 func (b *batcher) take(q *bucket, s *share, to *batch) {
 	e := s.entry
 	b.unline(e)
+	s.began, s.waited = to.began, to.began.Sub(e.queued)
 	if e.taken = s.to; e.rest() > 0 {
 		b.line(q, e)
 	}
-	s.began = to.began
 	e.flying = append(e.flying, s)
 	select {
 	case <-e.begun:
@@ -139,7 +157,12 @@ func (b *batcher) landed(batch *batch) {
 	defer b.mu.Unlock()
 	delete(b.flying, batch)
 	batch.model.running--
-	batch.model.had += time.Since(batch.began).Seconds() - batch.expected
+	batch.model.due -= batch.expected
+	if batch.model.running == 0 {
+		batch.model.due = 0 // whatever was lost in rounding
+	}
+	batch.model.had += time.Since(batch.began).Seconds()
+	b.clock = max(b.clock, batch.model.had)
 }
 
 // choose gives the bucket of the next run and the class that leads it; without
@@ -148,7 +171,7 @@ func (b *batcher) choose() (q *bucket, lead class, soonest time.Duration) {
 	candidates, soonest := b.candidates()
 	var next *shareholder
 	for m, oldest := range candidates {
-		if next == nil || m.had < next.had || m.had == next.had && oldest.before(candidates[next]) {
+		if next == nil || m.share() < next.share() || m.share() == next.share() && oldest.before(candidates[next]) {
 			next = m
 		}
 	}
@@ -176,8 +199,7 @@ func (b *batcher) candidates() (candidates map[*shareholder]*entry, soonest time
 		return nil, 0 // the runner of the last run looks again
 	}
 	for _, q := range b.buckets {
-		p := q.key.policy
-		m := b.shareholder(p.model.Name())
+		p, m := q.key.policy, q.model
 		if alone != nil && q != alone || p.concurrent > 0 && m.running >= p.concurrent {
 			continue // whoever ends the run that is in the way looks again
 		}
@@ -222,7 +244,7 @@ func (b *batcher) alone() *bucket {
 		if key.lane != solo {
 			continue
 		}
-		if first == nil || slices.Concat(q.lines[0], q.lines[1])[0].before(slices.Concat(first.lines[0], first.lines[1])[0]) {
+		if first == nil || q.oldest().before(first.oldest()) {
 			first = q
 		}
 	}

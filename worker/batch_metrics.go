@@ -89,10 +89,10 @@ func (b *batcher) seconds() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := 0.0
-	for key, q := range b.buckets {
+	for _, q := range b.buckets {
 		c := q.cost
 		if c.runs == 0 {
-			c = &b.shareholder(key.policy.model.Name()).cost
+			c = &q.model.cost
 		}
 		s += q.seconds(c)
 	}

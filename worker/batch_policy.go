@@ -3,6 +3,7 @@ package worker
 import (
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,7 +33,7 @@ type policy struct {
 	timeout    time.Duration // for a batch to fill
 	concurrent int           // runs of the model at once; 0 is any number
 	padding    *model.Padding
-	single     bool                  // items run one by one and undivided: guarded by batcher.mu
+	single     atomic.Bool           // items run one by one and undivided; once set it stays
 	costs      recent[string, *cost] // by shape: guarded by batcher.mu
 }
 
@@ -59,7 +60,7 @@ func (b *batcher) policyFor(m model.Model, s *model.Signature) *policy {
 	}
 	switch fixed, ok := s.Batch(); {
 	case !ok:
-		p.single = true
+		p.single.Store(true)
 		b.log.Info("runs one item at a time: it declares no first dimension that all inputs and outputs share", p.names(nil)...)
 	case fixed > 0:
 		p.sizes, p.fixed = []int64{fixed}, true
@@ -80,11 +81,14 @@ func (b *batcher) policyFor(m model.Model, s *model.Signature) *policy {
 func (b *batcher) rowLimit(m model.Model, s *model.Signature) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := b.policyFor(m, s); !p.single {
+	if p := b.policyFor(m, s); !p.single.Load() {
 		return p.maxRows
 	}
 	return 1
 }
+
+// small is how many rows a small item has at most.
+func (p *policy) small() int64 { return max(1, p.maxRows/2) }
 
 // allowed gives the sizes of a model's file that are no larger than most; the
 // least of them when all are.
@@ -108,18 +112,14 @@ func (p *policy) names(err error) []zap.Field {
 // unbatchable notes that outputs of the signature are not of the rows that went
 // in, and says so the first time.
 func (b *batcher) unbatchable(p *policy, why error) {
-	b.mu.Lock()
-	known := p.single
-	p.single = true
-	b.mu.Unlock()
-	if !known {
+	if !p.single.Swap(true) {
 		b.log.Warn("runs one item at a time from now on: its outputs are not of the rows that went in", p.names(why)...)
 	}
 }
 
 // size is how many rows a run of that many has once it is filled up.
 func (p *policy) size(rows int64) int64 {
-	if p.single && !p.fixed {
+	if p.single.Load() && !p.fixed {
 		return rows
 	}
 	for _, n := range p.sizes {

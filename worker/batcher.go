@@ -40,7 +40,8 @@ type work struct {
 // flow is what several works are pieces of, as the records of one object. It
 // is made by who cuts the pieces, for nothing but to be the same in all.
 type flow struct {
-	rows int64 // that have come in: guarded by batcher.mu
+	rows  int64    // that have come in: guarded by batcher.mu
+	early []*entry // those that came in as small items: guarded by batcher.mu
 }
 
 // done is what became of a work that was run.
@@ -145,9 +146,10 @@ func (b *batcher) enqueue(pending context.Context, w work) (*entry, error) {
 	}
 	p := b.policyFor(w.model, w.signature)
 	e := newEntry(w, p)
-	q := b.bucketFor(bucketKey{p, p.shapeOf(w.tensors), w.lane})
-	b.shareholder(w.model.Name()).arrive(b.clock)
-	b.line(q, e)
+	if w.flow != nil {
+		b.join(w.flow, e)
+	}
+	b.line(b.bucketFor(bucketKey{p, p.shapeOf(w.tensors), w.lane}), e)
 	b.engage()
 	return e, nil
 }
