@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/model/exif"
 )
 
 // imageKind says "PNG" or "JPEG" by the first bytes, or nothing.
@@ -45,6 +46,9 @@ func decodeImage(ctx context.Context, body []byte, src Source, m model.Model) (*
 	header, err := imageHeader(body, src.MaxPixels)
 	if err != nil {
 		return nil, err
+	}
+	if upright := config.EXIFOrientation; (upright == nil || *upright) && exif.OrientationOf(body).Swaps() {
+		header.Width, header.Height = header.Height, header.Width
 	}
 	spec, shape, err := resolve(*config, info, header)
 	if err != nil {
@@ -104,8 +108,9 @@ func imageHeader(body []byte, maxPixels int64) (image.Config, error) {
 }
 
 // resolve fills in what spec leaves to the signature: first the sizes that the
-// input declares; the image's own where that leaves them free, and RGB. shape
-// is the row's as the input has it: one without channels takes grey images.
+// input declares; the image's own, of header, where that leaves them free, and
+// three channels. shape is the row's as the input has it: one without channels
+// takes grey images.
 func resolve(spec model.ImageSpec, info model.TensorInfo, header image.Config) (model.ImageSpec, []int64, error) {
 	if spec.Input != "" && spec.Input != info.Name {
 		return spec, nil, &Error{
@@ -114,32 +119,25 @@ func resolve(spec model.ImageSpec, info model.TensorInfo, header image.Config) (
 			Hint:    "correct image.input in " + model.ConfigFile,
 		}
 	}
-	declared := []int64{-1, -1, -1, -1}
-	flat := false
-	if !info.UnknownRank {
-		declared = info.Shape
-		if flat = len(declared) == 3; flat {
-			declared = append(declared[:3:3], 1)
-		}
+	spec, fault := spec.ForInput(info)
+	if fault != "" {
+		return spec, nil, &Error{Code: CodeUnsupportedType, Message: fault}
 	}
-	if len(declared) != 4 || info.DType == model.String || info.DType == model.Bool {
-		return spec, nil, &Error{
-			Code:    CodeUnsupportedType,
-			Message: fmt.Sprintf("an image can't become the input %v: it has to be numbers of shape [-1 height width channels]", info),
-		}
+	spec.Height = firstSize(spec.Height, int64(header.Height))
+	spec.Width = firstSize(spec.Width, int64(header.Width))
+	spec.Channels = firstSize(spec.Channels, 3)
+	if _, err := spec.Place(int64(header.Height), int64(header.Width)); err != nil {
+		return spec, nil, &Error{Code: CodeInvalidShape, Message: err.Error(), Hint: "crop it before the upload"}
 	}
-	spec.Height = firstSize(spec.Height, declared[1], int64(header.Height))
-	spec.Width = firstSize(spec.Width, declared[2], int64(header.Width))
-	spec.Channels = firstSize(spec.Channels, declared[3], 3)
-	shape := []int64{1, spec.Height, spec.Width, spec.Channels}
-	if flat && spec.Channels == 1 {
-		shape = shape[:3]
+	shape := spec.Shape()
+	if !info.UnknownRank && len(info.Shape) == 3 && spec.Channels == 1 {
+		shape = []int64{1, spec.Height, spec.Width}
 	}
 	if !fits(info, shape, true) {
 		return spec, nil, &Error{
 			Code:    CodeInvalidShape,
 			Message: fmt.Sprintf("%s makes an image a row of shape %v, but the model takes %v", model.ConfigFile, shape[1:], info),
-			Hint:    "correct height, width and channels in " + model.ConfigFile,
+			Hint:    "correct height, width, channels and layout in " + model.ConfigFile,
 		}
 	}
 	return spec, shape, nil

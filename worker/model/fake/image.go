@@ -12,10 +12,12 @@ import (
 	"math"
 
 	"github.com/penstock/penstock/worker/model"
+	"github.com/penstock/penstock/worker/model/exif"
 )
 
-// DecodeImage decodes by the standard library, resizes by the nearest pixel
-// and scales as spec says. dtype is Float32 or Uint8.
+// DecodeImage decodes by the standard library, places the image and scales it
+// as spec says, and resizes by the nearest pixel whatever spec says. dtype is
+// Float32 or Uint8.
 func (m *Model) DecodeImage(ctx context.Context, encoded []byte, spec model.ImageSpec, dtype model.DType) (model.Tensor, error) {
 	if err := ctx.Err(); err != nil {
 		return model.Tensor{}, err
@@ -23,23 +25,77 @@ func (m *Model) DecodeImage(ctx context.Context, encoded []byte, spec model.Imag
 	if dtype != model.Float32 && dtype != model.Uint8 {
 		return model.Tensor{}, fmt.Errorf("fake model: an image of type %s", dtype)
 	}
-	img, _, err := image.Decode(bytes.NewReader(encoded))
+	stored, _, err := image.Decode(bytes.NewReader(encoded))
 	if err != nil {
 		return model.Tensor{}, &model.Error{Code: "INVALID_ARGUMENT", Message: err.Error(), Permanent: true}
 	}
-	bounds := img.Bounds()
-	t := model.Tensor{DType: dtype, Shape: []int64{1, spec.Height, spec.Width, spec.Channels}}
-	for y := range spec.Height {
-		for x := range spec.Width {
-			pixel := img.At(
-				bounds.Min.X+int(x)*bounds.Dx()/int(spec.Width),
-				bounds.Min.Y+int(y)*bounds.Dy()/int(spec.Height))
-			for c, v := range samples(pixel, spec.Channels) {
-				t.Data = appendSample(t.Data, v, c, spec, dtype)
+	spec = spec.Complete()
+	img := upright{Image: stored, Orientation: exif.Upright}
+	if *spec.EXIFOrientation {
+		img.Orientation = exif.OrientationOf(encoded)
+	}
+	width, height := img.size()
+	place, err := spec.Place(height, width)
+	if err != nil {
+		return model.Tensor{}, &model.Error{Code: "INVALID_ARGUMENT", Message: err.Error(), Permanent: true}
+	}
+	t := model.Tensor{DType: dtype, Shape: spec.Shape()}
+	first, second, third := spec.Height, spec.Width, spec.Channels
+	if spec.Layout == model.ChannelsFirst {
+		first, second, third = spec.Channels, spec.Height, spec.Width
+	}
+	for i := range first {
+		for j := range second {
+			for k := range third {
+				y, x, c := i, j, k
+				if spec.Layout == model.ChannelsFirst {
+					c, y, x = i, j, k
+				}
+				t.Data = appendSample(t.Data, sample(img, place, spec, y, x, c), int(c), spec, dtype)
 			}
 		}
 	}
 	return t, nil
+}
+
+// sample is the pixel's value 0..255 at y, x of the row, for its channel c.
+func sample(img upright, p model.Placement, spec model.ImageSpec, y, x, c int64) uint8 {
+	y, x = y-p.Top, x-p.Left
+	if y < 0 || x < 0 || y >= p.ResizedHeight || x >= p.ResizedWidth {
+		return uint8(spec.Fill)
+	}
+	if spec.ColorOrder == model.BGR && c < 3 {
+		c = 2 - c
+	}
+	return samples(img.at(p.X+x*p.Width/p.ResizedWidth, p.Y+y*p.Height/p.ResizedHeight), spec.Channels)[c]
+}
+
+// upright is a stored image as it is to be shown.
+type upright struct {
+	image.Image
+	exif.Orientation
+}
+
+func (u upright) size() (width, height int64) {
+	b := u.Bounds()
+	if u.Swaps() {
+		return int64(b.Dy()), int64(b.Dx())
+	}
+	return int64(b.Dx()), int64(b.Dy())
+}
+
+func (u upright) at(x, y int64) color.Color {
+	width, height := u.size()
+	if u.FlipsX() {
+		x = width - 1 - x
+	}
+	if u.FlipsY() {
+		y = height - 1 - y
+	}
+	if u.Swaps() {
+		x, y = y, x
+	}
+	return u.At(u.Bounds().Min.X+int(x), u.Bounds().Min.Y+int(y))
 }
 
 // samples are the pixel's values 0..255, one a channel.
@@ -58,11 +114,7 @@ func appendSample(b []byte, p uint8, channel int, spec model.ImageSpec, dtype mo
 	if dtype == model.Uint8 {
 		return append(b, p)
 	}
-	scale := spec.Scale
-	if scale == 0 {
-		scale = 1.0 / 255
-	}
-	v := (float64(p)*scale - oneOf(spec.Mean, channel, 0)) / oneOf(spec.Std, channel, 1)
+	v := (float64(p)*spec.Scale - oneOf(spec.Mean, channel, 0)) / oneOf(spec.Std, channel, 1)
 	return binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(v)))
 }
 

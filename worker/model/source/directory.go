@@ -93,14 +93,10 @@ func readConfig(dir string, versioned bool) (*model.Config, error) {
 		places = append(places, filepath.Join(dir, ".."))
 	}
 	for _, place := range places {
-		b, err := os.ReadFile(filepath.Join(place, model.ConfigFile))
+		c, err := model.ReadConfig(place)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		c, err := model.ParseConfig(b)
 		if err != nil {
 			return nil, &ModelFileError{Dir: dir, Place: place, Err: err}
 		}

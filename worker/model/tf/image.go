@@ -14,11 +14,10 @@ import (
 	"github.com/penstock/penstock/worker/model"
 )
 
-// DecodeImage decodes, resizes and scales an image as [model.Model] says. It
-// resizes bilinearly with antialiasing, as tf.image.resize(…, antialias=True)
-// does, without keeping the aspect ratio; an image of the right size keeps its
-// pixels. Alpha is dropped for 1 and 3 channels and opaque where an image has
-// none; 16-bit samples lose their low byte; EXIF orientation is ignored. For
+// DecodeImage decodes, places and scales an image as spec says, with the same
+// operations as Python's tf.image. An image of the row's size keeps its pixels.
+// Alpha is dropped for 1 and 3 channels and opaque where an image has none;
+// 16-bit samples lose their low byte; CMYK becomes RGB without its profile. For
 // an integer type pixels are rounded, and those beyond its range become its
 // largest number.
 func (m *Model) DecodeImage(ctx context.Context, encoded []byte, spec model.ImageSpec, dtype model.DType) (model.Tensor, error) {
@@ -36,7 +35,7 @@ func (m *Model) DecodeImage(ctx context.Context, encoded []byte, spec model.Imag
 	if err != nil {
 		return model.Tensor{}, fmt.Errorf("prepare to decode %s images: %w", format, err)
 	}
-	t, err := d.decode(encoded)
+	t, err := d.decode(encoded, format)
 	if e, ok := errors.AsType[*model.Error](err); ok && e.Permanent {
 		return model.Tensor{}, invalid(fmt.Sprintf("the %s image can't be decoded: %s", format, e.Message))
 	}
@@ -62,18 +61,33 @@ func formatOf(encoded []byte) (format, bool) {
 
 // decoder is a graph from an encoded image to one row.
 type decoder struct {
+	spec            model.ImageSpec // complete
 	session         *tensorflow.Session
 	encoded, pixels tensorflow.Output
+	geometry        [fields]tensorflow.Output
 }
 
-func (d *decoder) decode(encoded []byte) (model.Tensor, error) {
+func (d *decoder) decode(encoded []byte, f format) (model.Tensor, error) {
+	numbers, err := place(encoded, f, d.spec)
+	if err != nil {
+		return model.Tensor{}, invalid(err.Error())
+	}
 	in, err := allocate(model.String, []int64{})
 	if err != nil {
 		return model.Tensor{}, err
 	}
 	defer free([]*tensorflow.Tensor{in})
 	putString(in, 0, encoded)
-	out, err := execSession(d.session, []tensorflow.Output{d.pixels}, feeds{d.encoded: in})
+	tensors, err := feed(numbers)
+	defer free(tensors[:])
+	if err != nil {
+		return model.Tensor{}, err
+	}
+	all := feeds{d.encoded: in}
+	for i, t := range tensors {
+		all[d.geometry[i]] = t
+	}
+	out, err := execSession(d.session, []tensorflow.Output{d.pixels}, all)
 	if err != nil {
 		return model.Tensor{}, err
 	}
@@ -90,7 +104,7 @@ type decoders struct {
 }
 
 func (ds *decoders) of(f format, spec model.ImageSpec, dtype model.DType) (*decoder, error) {
-	key := fmt.Sprintf("%s %s %+v", f, dtype, spec)
+	key := fmt.Sprintf("%s %s %+v", f, dtype, named(spec))
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	if d, ok := ds.made[key]; ok {
@@ -105,6 +119,14 @@ func (ds *decoders) of(f format, spec model.ImageSpec, dtype model.DType) (*deco
 	}
 	ds.made[key] = d
 	return d, nil
+}
+
+// named is a spec whose pointers are told apart by what they point to.
+func named(s model.ImageSpec) any {
+	s = s.Complete()
+	smooth, upright := *s.Antialias, *s.EXIFOrientation
+	s.Antialias, s.EXIFOrientation = nil, nil
+	return []any{s, smooth, upright}
 }
 
 func (ds *decoders) close() {

@@ -14,10 +14,11 @@ import (
 )
 
 // imageGraph builds the graph of a decoder. Each step gets a scope of its own,
-// because names within one must differ.
+// because names within one must differ. What differs from image to image, its
+// orientation and its place in the row, is fed.
 type imageGraph struct {
 	root  *op.Scope
-	spec  model.ImageSpec
+	spec  model.ImageSpec // complete
 	dtype model.DType
 }
 
@@ -28,23 +29,29 @@ var limits = map[model.DType]float32{
 }
 
 func newDecoder(f format, spec model.ImageSpec, dtype model.DType) (*decoder, error) {
-	g := imageGraph{tfgo.NewRoot(), spec, dtype}
+	g := imageGraph{tfgo.NewRoot(), spec.Complete(), dtype}
 	if err := g.check(); err != nil {
 		return nil, err
 	}
-	encoded := op.Placeholder(g.root.SubScope("encoded"), tensorflow.String, op.PlaceholderShape(tensorflow.ScalarShape()))
-	pixels := g.resize(g.decode(f, encoded))
+	d := &decoder{spec: g.spec}
+	d.encoded = op.Placeholder(g.root.SubScope("encoded"), tensorflow.String, op.PlaceholderShape(tensorflow.ScalarShape()))
+	for i, name := range geometry {
+		d.geometry[i] = op.Placeholder(g.root.SubScope(name), tensorflow.Int32)
+	}
+	pixels := g.resize(g.cut(g.orient(g.decode(f, d.encoded), d.geometry), d.geometry), d.geometry[resized])
+	pixels = g.frame(pixels, d.geometry)
 	if _, integer := limits[dtype]; integer {
 		pixels = g.round(pixels)
 	} else {
-		pixels = g.scale(pixels)
+		pixels = g.scale(g.order(pixels))
 	}
-	pixels = op.Cast(g.root.SubScope("type"), pixels, tensorflow.DataType(dtype))
+	pixels = op.Cast(g.root.SubScope("type"), g.layout(pixels), tensorflow.DataType(dtype))
 	session, err := newSession(g.root)
 	if err != nil {
 		return nil, err
 	}
-	return &decoder{session, encoded, pixels}, nil
+	d.session, d.pixels = session, pixels
+	return d, nil
 }
 
 func (g imageGraph) check() error {
@@ -70,62 +77,71 @@ func (g imageGraph) number(name string, value any) tensorflow.Output {
 	return op.Const(g.root.SubScope(name), value)
 }
 
-// decode gives float32 pixels 0..255 of shape [1, height, width, channels].
+// decode gives pixels of type uint8 and shape [height, width, channels].
 func (g imageGraph) decode(f format, encoded tensorflow.Output) tensorflow.Output {
 	s := g.root.SubScope("decode")
-	var pixels tensorflow.Output
 	switch {
 	case f == png:
-		pixels = op.DecodePng(s, encoded, op.DecodePngChannels(g.spec.Channels))
+		return op.DecodePng(s, encoded, op.DecodePngChannels(g.spec.Channels))
 	case g.spec.Channels == 4: // a JPEG has no alpha
-		pixels = op.DecodeJpeg(s, encoded, op.DecodeJpegChannels(3))
-		pixels = op.PadV2(g.root.SubScope("alpha"), pixels,
+		return op.PadV2(g.root.SubScope("alpha"), op.DecodeJpeg(s, encoded, op.DecodeJpegChannels(3)),
 			g.number("behind", [][]int32{{0, 0}, {0, 0}, {0, 1}}), g.number("opaque", uint8(255)))
-	default:
-		pixels = op.DecodeJpeg(s, encoded, op.DecodeJpegChannels(g.spec.Channels))
 	}
-	pixels = op.ExpandDims(g.root.SubScope("row"), pixels, g.number("first", int32(0)))
-	return op.Cast(g.root.SubScope("float"), pixels, tensorflow.Float)
+	return op.DecodeJpeg(s, encoded, op.DecodeJpegChannels(g.spec.Channels))
 }
 
-// resize adds what tf.image.resize(…, antialias=True) does. The binding has no
-// wrapper for its operation.
-func (g imageGraph) resize(pixels tensorflow.Output) tensorflow.Output {
-	size := g.number("size", []int32{int32(g.spec.Height), int32(g.spec.Width)})
-	from := op.Slice(g.root.SubScope("from"), op.Shape(g.root.SubScope("shape"), pixels),
-		g.number("height", []int32{1}), g.number("two", []int32{2}))
-	ratio := op.Div(g.root.SubScope("ratio"),
-		op.Cast(g.root.SubScope("to32"), size, tensorflow.Float), op.Cast(g.root.SubScope("from32"), from, tensorflow.Float))
-	resized := g.root.SubScope("resize").AddOperation(tensorflow.OpSpec{
-		Type:  "ScaleAndTranslate",
-		Input: []tensorflow.Input{pixels, size, ratio, g.number("nowhere", []float32{0, 0})},
-		Attrs: map[string]any{"kernel_type": "triangle", "antialias": true},
-	})
-	if resized == nil {
-		return pixels // the scope holds the error
+// orient turns an image upright; one that is so already is not copied.
+func (g imageGraph) orient(p tensorflow.Output, fed [fields]tensorflow.Output) tensorflow.Output {
+	p = op.Transpose(g.root.SubScope("swap"), p, fed[axes])
+	return op.ReverseV2(g.root.SubScope("flip"), p, fed[flips])
+}
+
+// cut takes a box out of an image and gives it as a float32 row.
+func (g imageGraph) cut(p tensorflow.Output, fed [fields]tensorflow.Output) tensorflow.Output {
+	p = op.Slice(g.root.SubScope("cut"), p, fed[boxBegin], fed[boxSize])
+	p = op.ExpandDims(g.root.SubScope("row"), p, g.number("first", int32(0)))
+	return op.Cast(g.root.SubScope("float"), p, tensorflow.Float)
+}
+
+// frame cuts off what of the resized image lies beyond the row, and fills what
+// it leaves of it.
+func (g imageGraph) frame(p tensorflow.Output, fed [fields]tensorflow.Output) tensorflow.Output {
+	p = op.Slice(g.root.SubScope("centre"), p, fed[frameBegin], fed[frameSize])
+	return op.PadV2(g.root.SubScope("margins"), p, fed[margins], g.number("fill", float32(g.spec.Fill)))
+}
+
+// order puts the colours into the order of the spec.
+func (g imageGraph) order(p tensorflow.Output) tensorflow.Output {
+	if g.spec.ColorOrder != model.BGR || g.spec.Channels == 1 {
+		return p
 	}
-	return resized.Output(0)
+	channels := []int32{2, 1, 0, 3}[:g.spec.Channels]
+	return op.GatherV2(g.root.SubScope("order"), p, g.number("channels", channels), g.number("last", int32(3)))
+}
+
+// layout puts the channels first, where the spec says so.
+func (g imageGraph) layout(p tensorflow.Output) tensorflow.Output {
+	if g.spec.Layout != model.ChannelsFirst {
+		return p
+	}
+	return op.Transpose(g.root.SubScope("layout"), p, g.number("axes", []int32{0, 3, 1, 2}))
 }
 
 // scale adds (p*Scale - Mean)/Std.
 func (g imageGraph) scale(p tensorflow.Output) tensorflow.Output {
-	factor := g.spec.Scale
-	if factor == 0 {
-		factor = 1.0 / 255
-	}
-	p = op.Mul(g.root.SubScope("scale"), g.invert(p), g.number("factor", float32(factor)))
+	p = op.Mul(g.root.SubScope("scale"), g.invert(p), g.number("factor", float32(g.spec.Scale)))
 	if len(g.spec.Mean) > 0 {
-		p = op.Sub(g.root.SubScope("centre"), p, g.number("mean", float32s(g.spec.Mean)))
+		p = op.Sub(g.root.SubScope("mean"), p, g.number("means", float32s(g.spec.Mean)))
 	}
 	if len(g.spec.Std) > 0 {
-		p = op.Div(g.root.SubScope("spread"), p, g.number("std", float32s(g.spec.Std)))
+		p = op.Div(g.root.SubScope("spread"), p, g.number("deviations", float32s(g.spec.Std)))
 	}
 	return p
 }
 
 // round adds what an integer type needs: whole pixels within its range.
 func (g imageGraph) round(p tensorflow.Output) tensorflow.Output {
-	p = op.Round(g.root.SubScope("round"), g.invert(p))
+	p = op.Round(g.root.SubScope("round"), g.invert(g.order(p)))
 	return op.ClipByValue(g.root.SubScope("clip"), p, g.number("least", float32(0)), g.number("most", limits[g.dtype]))
 }
 

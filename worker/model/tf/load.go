@@ -114,7 +114,8 @@ func checkVariables(dir string) error {
 	return err
 }
 
-// resolve finds the signatures' tensors in the graph.
+// resolve finds the signatures' tensors in the graph, and holds the model file
+// against them.
 func (m *Model) resolve(endpoints []savedmodel.Endpoint) error {
 	for _, e := range endpoints {
 		c := &callable{Signature: e.Signature}
@@ -135,7 +136,7 @@ func (m *Model) resolve(endpoints []savedmodel.Endpoint) error {
 		m.signatures[e.Name] = e.Signature
 		m.callables[e.Name] = c
 	}
-	return nil
+	return m.opts.Config.Check(m.signatures)
 }
 
 // withoutCode gives the text of a panic of tfgo, which dropped the code.

@@ -73,7 +73,7 @@ func TestOptionsDefaultToWhatWorks(t *testing.T) {
 	if m.Name() != "halfplustwo" || m.Version() != "" || m.Config() == nil {
 		t.Errorf("name %q, version %q, config %v", m.Name(), m.Version(), m.Config())
 	}
-	config := &model.Config{Labels: []string{"a"}}
+	config := &model.Config{TopK: 3}
 	named, err := Load(testModel("halfplustwo"), Options{Name: "half", Version: "7", Config: config, IntraOpThreads: 1, InterOpThreads: -1})
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +84,16 @@ func TestOptionsDefaultToWhatWorks(t *testing.T) {
 	if err := named.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestAModelFileThatContradictsTheModelIsRefusedAtLoad(t *testing.T) {
+	t.Parallel()
+	config := &model.Config{Labels: []string{"a"}, Signature: "predict"}
+	_, err := Load(testModel("halfplustwo"), Options{Config: config})
+	wantError(t, err, `penstock.json: signature: the model has no signature "predict"; it has: serving_default`)
+	config = &model.Config{Labels: []string{"a"}}
+	_, err = Load(testModel("halfplustwo"), Options{Config: config})
+	wantError(t, err, "penstock.json: labels: there are 1, but output y float32[-1]")
 }
 
 func TestLoadWarnsOfASignatureItLeavesOut(t *testing.T) {
