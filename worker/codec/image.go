@@ -79,10 +79,10 @@ func imageHeader(body []byte, maxPixels int64) (image.Config, error) {
 		return c, &Error{Code: CodeMalformed, Message: "the content is neither PNG nor JPEG"}
 	}
 	if png, ok := errors.AsType[png.UnsupportedError](err); ok {
-		return c, &Error{Code: CodeUnsupportedType, Message: "can't read this kind of PNG: " + string(png)}
+		return c, unsupportedImage(kind, string(png))
 	}
 	if jpeg, ok := errors.AsType[jpeg.UnsupportedError](err); ok {
-		return c, &Error{Code: CodeUnsupportedType, Message: "can't read this kind of JPEG: " + string(jpeg)}
+		return c, unsupportedImage(kind, string(jpeg))
 	}
 	if err == nil && (c.Width <= 0 || c.Height <= 0) {
 		err = fmt.Errorf("%d x %d pixels", c.Width, c.Height)
@@ -105,6 +105,14 @@ func imageHeader(body []byte, maxPixels int64) (image.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+func unsupportedImage(kind, why string) *Error {
+	return &Error{
+		Code:    CodeUnsupportedType,
+		Message: fmt.Sprintf("can't read this kind of %s: unsupported %s", kind, why),
+		Hint:    "save it with 8 bits a sample, as a baseline or progressive JPEG or as PNG",
+	}
 }
 
 // resolve fills in what spec leaves to the signature: first the sizes that the

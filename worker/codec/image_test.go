@@ -49,7 +49,7 @@ func jpegHeader(marker, channels byte, width, height uint16) []byte {
 func zeros(spec *model.ImageSpec) func([]byte, model.ImageSpec, model.DType) (model.Tensor, error) {
 	return func(_ []byte, s model.ImageSpec, dtype model.DType) (model.Tensor, error) {
 		*spec = s
-		shape := []int64{1, s.Height, s.Width, s.Channels}
+		shape := s.Shape()
 		return model.Tensor{DType: dtype, Shape: shape, Data: make([]byte, model.Elements(shape)*int64(dtype.Size()))}, nil
 	}
 }
@@ -95,6 +95,7 @@ func TestImageSizeIsTheSpecsElseTheSignaturesElseTheImages(t *testing.T) {
 		"the image's":       {info("x", model.Uint8, -1, -1, -1, 3), model.ImageSpec{}, []int64{1, 4, 5, 3}},
 		"unknown rank":      {anyShape("x", model.Uint8), model.ImageSpec{Height: 2}, []int64{1, 2, 5, 3}},
 		"grey, no channels": {info("x", model.Uint8, -1, 9, 10), model.ImageSpec{}, []int64{1, 9, 10}},
+		"channels first":    {info("x", model.Uint8, -1, 3, 9, -1), model.ImageSpec{Layout: model.ChannelsFirst}, []int64{1, 3, 9, 5}},
 		"fixed batch":       {info("x", model.Uint8, 8, 9, 10, 3), model.ImageSpec{}, []int64{1, 9, 10, 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,6 +121,9 @@ func TestBadImagesAreRefusedBeforeDecoding(t *testing.T) {
 	binary.BigEndian.PutUint32(large[16:], 40_000)
 	binary.BigEndian.PutUint32(large[20:], 40_000)
 	binary.BigEndian.PutUint32(large[29:], 0xffffffff)
+	twelveBits := jpegHeader(0xc1, 3, 5, 4)
+	twelveBits[6] = 12
+	long := jpegHeader(0xc0, 3, 65000, 1)
 	for name, c := range map[string]struct {
 		body  []byte
 		spec  *model.ImageSpec
@@ -139,6 +143,9 @@ func TestBadImagesAreRefusedBeforeDecoding(t *testing.T) {
 		"JPEG magic alone":  {[]byte("\xff\xd8\xff"), some, photo, CodeMalformed, "no good JPEG header"},
 		"JPEG of no size":   {jpegHeader(0xc0, 3, 0, 0), some, photo, CodeMalformed, "0 x 0 pixels"},
 		"JPEG of 2 colours": {jpegHeader(0xc0, 2, 5, 4), some, photo, CodeUnsupportedType, "this kind of JPEG"},
+		"12-bit JPEG":       {twelveBits, some, photo, CodeUnsupportedType, "this kind of JPEG: unsupported precision"},
+		"too narrow":        {long, &model.ImageSpec{Crop: model.CenterCrop, ResizeShorter: 256}, photo, CodeInvalidShape, "65000 x 1 pixels are too long and narrow"},
+		"other layout":      {good, &model.ImageSpec{Layout: model.ChannelsFirst, Channels: 3, Height: 28}, photo, CodeInvalidShape, "row of shape [3 28 3]"},
 		"JPEG bomb":         {jpegHeader(0xc0, 3, 65535, 65535), some, photo, CodeTooLarge, "65535 x 65535 pixels; the limit is 50000000"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -177,5 +184,30 @@ func TestDamagedPixelsAreTheInputsFaultAndOthersTheModels(t *testing.T) {
 	exhausted := &model.Error{Code: "RESOURCE_EXHAUSTED", Message: "out of memory"}
 	if err := fail(exhausted); !errors.Is(err, exhausted) {
 		t.Errorf("got %v, want %v in it", err, exhausted)
+	}
+}
+
+// rotated is a JPEG with the orientation in its EXIF data.
+func rotated(t *testing.T, m image.Image, orientation byte) []byte {
+	t.Helper()
+	exif := append([]byte("\xff\xe1\x00\x22Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00"), orientation, 0, 0, 0, 0, 0, 0)
+	return slices.Insert(jpegOf(t, m), 2, exif...)
+}
+
+func TestAnImageThatStandsOnItsSideIsMeasuredUpright(t *testing.T) {
+	body := rotated(t, image.NewGray(image.Rect(0, 0, 5, 4)), 6)
+	for name, c := range map[string]struct {
+		spec  model.ImageSpec
+		shape []int64
+	}{
+		"by default": {model.ImageSpec{}, []int64{1, 5, 4, 3}},
+		"ignored":    {model.ImageSpec{EXIFOrientation: new(false)}, []int64{1, 4, 5, 3}},
+	} {
+		m := newModel(info("x", model.Uint8, -1, -1, -1, 3))
+		m.config.Image, m.decodeImage = &c.spec, zeros(new(model.ImageSpec))
+		in, err := Decode(t.Context(), body, Source{}, m)
+		if err != nil || !slices.Equal(in.Tensors[0].Shape, c.shape) {
+			t.Errorf("%s: got %+v, %v; want shape %v", name, in, err, c.shape)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"image/color"
 	"image/png"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -153,5 +154,23 @@ func TestDecodeImageScalesAndInverts(t *testing.T) {
 		t.Error("half an image was decoded")
 	} else if e, ok := errors.AsType[*model.Error](err); !ok || !e.Permanent {
 		t.Errorf("half an image: %v, want a permanent *model.Error", err)
+	}
+}
+
+func TestDecodeImagePlacesAndOrders(t *testing.T) {
+	img := image.NewNRGBA(image.Rect(0, 0, 2, 1))
+	img.Set(0, 0, color.NRGBA{1, 2, 3, 255})
+	img.Set(1, 0, color.NRGBA{4, 5, 6, 255})
+	var encoded bytes.Buffer
+	if err := png.Encode(&encoded, img); err != nil {
+		t.Fatal(err)
+	}
+	spec := model.ImageSpec{
+		Height: 2, Width: 2, Channels: 3, Crop: model.Letterbox, Fill: 9,
+		ColorOrder: model.BGR, Layout: model.ChannelsFirst,
+	}
+	got, err := fake.Double(1).DecodeImage(t.Context(), encoded.Bytes(), spec, model.Uint8)
+	if want := []byte{3, 6, 9, 9, 2, 5, 9, 9, 1, 4, 9, 9}; err != nil || !bytes.Equal(got.Data, want) || !slices.Equal(got.Shape, []int64{1, 3, 2, 2}) {
+		t.Errorf("%v %v %v, want %v", got.Shape, got.Data, err, want)
 	}
 }
