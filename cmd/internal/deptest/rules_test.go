@@ -86,8 +86,13 @@ var direct = []directRule{
 		"it is the contract with whatever runs models: TensorFlow and the fake stand below it",
 	},
 	{
+		"worker/model/golden/...",
+		[]string{"worker/model", "worker/model/source", "worker/model/tf", "worker/codec", "storage"},
+		"real models on real inputs go the worker's whole way from bytes to bytes",
+	},
+	{
 		"worker/model/tf/...",
-		[]string{"worker/model", "worker/model/savedmodel", tfgo, binding, binding + "/...", "google.golang.org/protobuf/...", zap},
+		[]string{"worker/model", "worker/model/exif", "worker/model/savedmodel", tfgo, binding, binding + "/...", "google.golang.org/protobuf/...", zap},
 		"all that knows TensorFlow is in one place, and it knows nothing of queues and stores",
 	},
 	{
@@ -107,12 +112,12 @@ var direct = []directRule{
 	},
 	{
 		"worker/model/...",
-		[]string{"worker/model"},
+		[]string{"worker/model", "worker/model/exif"},
 		"other models, such as the fake, know their contract alone",
 	},
 	{
 		"worker/codec/...",
-		[]string{"worker/model"},
+		[]string{"worker/model", "worker/model/exif"},
 		"it turns bytes into tensors and back; where the bytes come from is not its matter",
 	},
 	{
@@ -167,7 +172,7 @@ var sdk = []string{"queue/sqs/...", "queue/sns/...", "storage/s3/...", "cmd/..."
 
 // cgo are the packages that may link C code, and so are left out of a build
 // with CGO_ENABLED=0.
-var cgo = []string{"worker/model/tf/...", "cmd/worker/..."}
+var cgo = []string{"worker/model/tf/...", "worker/model/golden", "cmd/worker/..."}
 
 // matches says whether the package of that full path fits the pattern.
 func matches(pattern, path string) bool {
