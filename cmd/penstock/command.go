@@ -39,35 +39,42 @@ Examples:
 		EnableShellCompletion: true,
 		Commands: []*cli.Command{
 			p.demoCommand(), p.localCommand(), p.submitCommand(), p.waitCommand(), p.getCommand(),
-			p.reconcileCommand(), p.cleanCommand(),
+			p.modelCommand(), p.reconcileCommand(), p.cleanCommand(),
 		},
 		Reader: p.stdin, Writer: p.stdout, ErrWriter: p.stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run does it
 		OnUsageError:   usageError,
 		Action:         p.noVerb,
 	}
-	for _, c := range root.Commands {
-		c.OnUsageError = usageError
-	}
+	setUsageError(root.Commands)
 	return root
+}
+
+func setUsageError(commands []*cli.Command) {
+	for _, c := range commands {
+		c.OnUsageError = usageError
+		setUsageError(c.Commands)
+	}
 }
 
 // noVerb is what happens when no verb was understood.
 func (p *program) noVerb(_ context.Context, cmd *cli.Command) error {
 	verb := cmd.Args().First()
-	switch {
-	case verb == "":
-		return cli.ShowRootCommandHelp(cmd)
-	case verb == "help" && cmd.NArg() > 1 && cmd.Command(cmd.Args().Get(1)) != nil:
-		cli.HelpPrinter(p.stdout, "", cmd.Command(cmd.Args().Get(1)))
+	if verb == "" || verb == "help" {
+		of := cmd
+		for _, name := range cmd.Args().Tail() {
+			if next := of.Command(name); next != nil {
+				of = next
+			}
+		}
+		cli.HelpPrinter(p.stdout, "", of)
 		return nil
-	case verb == "help":
-		return cli.ShowRootCommandHelp(cmd)
 	}
+	name := cmd.FullName()
 	if like := cli.SuggestCommand(cmd.Commands, verb); like != "" && like != "h" {
-		return usage("%q is no command; did you mean %q? See penstock -h", verb, like)
+		return usage("%q is no command; did you mean %q? See %s -h", verb, like, name)
 	}
-	return usage("%q is no command; see penstock -h", verb)
+	return usage("%q is no command; see %s -h", verb, name)
 }
 
 // usageError makes a fault that urfave/cli found one line.
@@ -77,7 +84,7 @@ func usageError(_ context.Context, cmd *cli.Command, err error, isVerb bool) err
 		what = "there is no flag " + flag
 	}
 	if isVerb {
-		what = cmd.Name + ": " + what
+		what = strings.TrimPrefix(cmd.FullName(), "penstock ") + ": " + what
 	}
 	return usage("%s; see %s -h", what, cmd.FullName())
 }

@@ -190,6 +190,8 @@ const (
 func (p *program) advice(err error, needs string) string {
 	file, _ := p.settingsFile()
 	switch {
+	case strings.Contains(err.Error(), "get credentials"): // the SDK has no error of a type for it
+		return "; there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them"
 	case errors.Is(err, storage.ErrForbidden) && file != nil:
 		return "; the settings are from " + file.Path + ", but AWS_ variables of the environment go before it"
 	case errors.Is(err, storage.ErrForbidden):

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -102,11 +103,7 @@ func modelFile(path string) (*model.Config, error) {
 	if path == "" {
 		return &model.Config{}, nil
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return model.ParseConfig(b)
+	return model.ReadConfig(filepath.Dir(path))
 }
 
 // load loads the model and warms it up. Without a model, Error says why.

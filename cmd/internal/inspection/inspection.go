@@ -43,7 +43,7 @@ type Signature struct {
 	Name        string          `json:"name"`
 	Input       string          `json:"input"`             // what it was run on: MadeUp, or the name of a file
 	Shapes      []Shape         `json:"shapes,omitempty"`  // of the inputs, of one row
-	Assumed     []string        `json:"assumed,omitempty"` // inputs with open dimensions, which were taken as 1
+	Assumed     []string        `json:"assumed,omitempty"` // inputs with open dimensions, whose sizes are made up
 	Runs        []Run           `json:"runs"`              // in ascending order of rows
 	Skipped     []Skipped       `json:"skipped,omitempty"`
 	Recommended *Recommendation `json:"recommended,omitempty"` // nil when no run succeeded

@@ -40,6 +40,7 @@ func TestOptionsComeThroughTheCommandLine(t *testing.T) {
 func TestRowsHaveTheShapeThatIsGivenOrOnes(t *testing.T) {
 	t.Parallel()
 	image := signature("s", float32s("x", -1, -1, -1, 3), float32s("y", -1))
+	tokens := signature("s", float32s("x", -1, -1), float32s("y", -1))
 	fixed := signature("s", float32s("x", 4, 3), float32s("y", 4, 3))
 	whole := signature("s", float32s("x", -1, 3), float32s("y"))
 	anyRank := signature("s", model.TensorInfo{Name: "x", DType: model.Float32, UnknownRank: true}, float32s("y", -1))
@@ -51,13 +52,14 @@ func TestRowsHaveTheShapeThatIsGivenOrOnes(t *testing.T) {
 		assumed bool
 		err     string
 	}{
-		"open":          {sig: image, want: []int64{1, 1, 1, 3}, assumed: true},
+		"open":          {sig: image, want: []int64{1, 224, 224, 3}, assumed: true},
+		"a sequence":    {sig: tokens, want: []int64{1, 64}, assumed: true},
 		"given":         {sig: image, given: []int64{1, 224, 200, 3}, want: []int64{1, 224, 200, 3}},
 		"a row":         {sig: image, given: []int64{224, 200, 3}, want: []int64{1, 224, 200, 3}},
 		"other channel": {sig: image, given: []int64{1, 224, 200, 1}, err: "the model takes [1, ?, ?, 3] for one row"},
 		"two rows":      {sig: image, given: []int64{2, 224, 200, 3}, err: "the model takes [1, ?, ?, 3]"},
 		"fixed":         {sig: fixed, want: []int64{1, 3}},
-		"no batch":      {sig: whole, want: []int64{1, 3}, assumed: true},
+		"no batch":      {sig: whole, want: []int64{64, 3}, assumed: true},
 		"no batch, 7":   {sig: whole, given: []int64{7, 3}, want: []int64{7, 3}},
 		"any rank":      {sig: anyRank, want: []int64{1}, assumed: true},
 		"any rank, 2":   {sig: anyRank, given: []int64{2}, err: "write 1 there"},
@@ -112,7 +114,7 @@ func TestAShapeOfNoInputIsReported(t *testing.T) {
 		{[]*model.Signature{one, two}, "b", ""},
 		{[]*model.Signature{one, two}, "", ""},
 		{[]*model.Signature{two}, "", "Name it: one of a, b"},
-		{[]*model.Signature{one, two}, "c", `there is no input "c", but a, b, x`},
+		{[]*model.Signature{one, two}, "c", `there is no input "c"; there is a, b, x`},
 	} {
 		err := CheckShapes(c.sigs, map[string][]int64{c.name: {1}})
 		if (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {

@@ -17,7 +17,7 @@ import (
 // inputs. given holds the shapes of inputs with open dimensions, by name, with
 // or without the batch's dimension in front; the name may be empty when there
 // is one input. assumed names the inputs whose open dimensions are in no shape
-// and were taken as 1. All that is wrong with given is reported at once.
+// and were made up. All that is wrong with given is reported at once.
 func Row(sig *model.Signature, given map[string][]int64) (shapes []Shape, assumed []string, err error) {
 	_, batched := sig.Batch()
 	var errs []error
@@ -43,6 +43,13 @@ func Row(sig *model.Signature, given map[string][]int64) (shapes []Shape, assume
 	return shapes, assumed, errors.Join(errs...)
 }
 
+// What open dimensions are taken as: a usual size of images, and for all else
+// something that is not so small that its times mean nothing.
+const (
+	assumedPixels = 224
+	assumedLength = 64
+)
+
 // assume makes up the shape of one row of an input.
 func assume(in model.TensorInfo, batched bool) (shape []int64, open bool) {
 	if in.UnknownRank {
@@ -53,18 +60,27 @@ func assume(in model.TensorInfo, batched bool) (shape []int64, open bool) {
 		switch {
 		case d == 0 && batched:
 			shape[d] = 1
+		case n < 0 && isImage(in):
+			shape[d], open = assumedPixels, true
 		case n < 0:
-			shape[d], open = 1, true
+			shape[d], open = assumedLength, true
 		}
 	}
 	return shape, open
+}
+
+// isImage says whether an input looks like a batch of images: four dimensions
+// with one, three or four channels.
+func isImage(in model.TensorInfo) bool {
+	channels := func(n int64) bool { return n == 1 || n == 3 || n == 4 }
+	return len(in.Shape) == 4 && (channels(in.Shape[3]) || channels(in.Shape[1]))
 }
 
 // fit completes a shape that was given for an input.
 func fit(in model.TensorInfo, batched bool, shape []int64) ([]int64, error) {
 	if in.UnknownRank {
 		if batched && shape[0] != 1 {
-			return shape, fmt.Errorf("shape %v: the first dimension is the batch's; write 1 there", shape)
+			return shape, fmt.Errorf("shape %s: the first dimension is the batch's; write 1 there", FormatShape(shape))
 		}
 		return shape, nil
 	}
@@ -80,7 +96,7 @@ func fit(in model.TensorInfo, batched bool, shape []int64) ([]int64, error) {
 		ok = ok && (want[d] < 0 || want[d] == shape[d])
 	}
 	if !ok {
-		return shape, fmt.Errorf("shape %v: the model takes %s for one row", shape, FormatShape(want))
+		return shape, fmt.Errorf("shape %s: the model takes %s for one row", FormatShape(shape), FormatShape(want))
 	}
 	return shape, nil
 }
@@ -95,7 +111,7 @@ func bounded(in model.TensorInfo, shape []int64) error {
 	}
 	for _, d := range shape {
 		if d > 0 && size > maxRowBytes/d {
-			return fmt.Errorf("shape %v: one row would take more than 1 GiB", shape)
+			return fmt.Errorf("shape %s: one row would take more than 1 GiB", FormatShape(shape))
 		}
 		size *= d
 	}
@@ -146,7 +162,7 @@ func Choose(signatures []*model.Signature, wanted string) (chosen []*model.Signa
 				}
 			}
 		})
-		return nil, nil, fmt.Errorf("there is no signature %q, but %s", wanted, strings.Join(names, ", "))
+		return nil, nil, fmt.Errorf("there is no signature %q; there is %s", wanted, strings.Join(names, ", "))
 	}
 	return chosen, same, nil
 }
@@ -176,9 +192,9 @@ func CheckShapes(signatures []*model.Signature, given map[string][]int64) error 
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		switch {
 		case name == "" && !single:
-			errs = append(errs, fmt.Errorf("which input has shape %v? Name it: one of %s", given[name], names))
+			errs = append(errs, fmt.Errorf("which input has shape %s? Name it: one of %s", FormatShape(given[name]), names))
 		case name != "" && !known[name]:
-			errs = append(errs, fmt.Errorf("there is no input %q, but %s", name, names))
+			errs = append(errs, fmt.Errorf("there is no input %q; there is %s", name, names))
 		}
 	}
 	return errors.Join(errs...)
