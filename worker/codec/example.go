@@ -199,29 +199,34 @@ func (c *column) floatList(list []byte) (n int, f *fault) {
 	before := len(c.data)
 	for len(list) > 0 {
 		var p protoField
-		var one [4]byte
 		if !p.next(&list) {
 			return 0, noExample()
 		}
-		values := p.bytes
-		if p.wire == wireFixed32 {
-			binary.LittleEndian.PutUint32(one[:], uint32(p.value))
-			values = one[:]
-		}
 		switch {
-		case p.number != 1 || p.wire != wireBytes && p.wire != wireFixed32:
+		case p.number == 1 && p.wire == wireFixed32:
+			c.float(uint32(p.value))
+		case p.number != 1 || p.wire != wireBytes:
 			continue
-		case len(values)%4 != 0:
+		case len(p.bytes)%4 != 0:
 			return 0, noExample()
 		case c.info.DType == model.Float32:
-			c.data = append(c.data, values...)
+			c.data = append(c.data, p.bytes...)
 		default:
-			for v := range slices.Chunk(values, 4) {
-				c.store(math.Float64bits(float64(math.Float32frombits(binary.LittleEndian.Uint32(v)))))
+			for v := p.bytes; len(v) > 0; v = v[4:] {
+				c.float(binary.LittleEndian.Uint32(v))
 			}
 		}
 	}
 	return (len(c.data) - before) / c.size, nil
+}
+
+// float appends the float32 of these bits to a column of floats.
+func (c *column) float(bits uint32) {
+	if c.info.DType == model.Float32 {
+		c.store(uint64(bits))
+		return
+	}
+	c.store(math.Float64bits(float64(math.Float32frombits(bits))))
 }
 
 // intList reads integers, packed or not.
