@@ -60,13 +60,13 @@ up: build ## S3, SQS and a worker on this machine, until Ctrl-C
 ##@ Check
 
 .PHONY: test
-test: build ## all tests of all modules
+test: build models ## all tests of all modules
 	$(WITH_LIB) $(GO) test ./...
 	$(GO) -C cmd/local test ./...
 	$(GO) -C cmd/internal/faults test ./...
 
 .PHONY: race
-race: build ## all tests under the race detector
+race: build models ## all tests under the race detector
 	$(WITH_LIB) $(GO) test -race ./...
 	$(GO) -C cmd/local test -race ./...
 	$(GO) -C cmd/internal/faults test -race ./...
@@ -74,6 +74,10 @@ race: build ## all tests under the race detector
 .PHONY: test-servers
 test-servers: ## the suites on ElasticMQ and ministack; needs Java and Maven
 	@TAGS=$(TAGS) exec bash .ci/test-servers
+
+.PHONY: verify
+verify: build models ## answers against TensorFlow for Python; needs Node.js, takes minutes
+	@$(WITH_LIB) exec bash .ci/verify
 
 .PHONY: faults faults-short
 faults: build ## the fault rig; SEED=N repeats a run, ONLY=a,b picks scenarios
@@ -90,7 +94,7 @@ fuzz: need $(LIB) ## every fuzz target for FUZZTIME (10s) each
 	@$(WITH_LIB) bash .ci/fuzz $(FUZZTIME)
 
 .PHONY: cover
-cover: build ## which statements the tests reach: .build/cover.html
+cover: build models ## which statements the tests reach: .build/cover.html
 	@$(WITH_LIB) $(GO) test -coverpkg=./... -coverprofile=.build/cover.out ./...
 	@$(GO) tool cover -html=.build/cover.out -o .build/cover.html
 	@$(GO) tool cover -func=.build/cover.out | tail -n 1
@@ -126,6 +130,11 @@ need:
 	@bash .ci/need go cc python
 need-go:
 	@bash .ci/need go
+
+# Models of other people's, 3 MB, that tests compare with Python's answers.
+.PHONY: models
+models: need
+	@$(PYTHON) worker/model/golden/fetch.py --to .build/models
 
 .PHONY: bin/penstock bin/producer bin/local bin/worker
 bin/penstock: | need-go
