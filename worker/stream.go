@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock/penstock/queue/request"
@@ -23,7 +24,7 @@ import (
 type stream struct {
 	*Worker
 	it      *item
-	records *codec.Records
+	input   *codec.Records
 	results *codec.Results
 	sink    *sink
 	strict  bool // a bad record fails the input
@@ -63,17 +64,17 @@ func (w *Worker) stream(it *item, c *content, leave func()) (err error) {
 	ctx, cancel := context.WithCancel(it.lease.ctx)
 	defer cancel()
 	s := &stream{Worker: w, it: it, strict: it.strictRecords()}
-	var input io.Reader = bytes.NewReader(c.body)
+	var from io.Reader = bytes.NewReader(c.body)
 	if !c.whole() {
 		rest := w.newSegments(ctx, it, c)
 		defer rest.Close()
-		input = rest
+		from = rest
 	}
-	if s.records, err = codec.OpenRecords(input, w.source(it, c), it.model); err != nil {
+	if s.input, err = codec.OpenRecords(from, w.source(it, c), it.model); err != nil {
 		return problem(request.StageDecode, err)
 	}
-	defer s.records.Close()
-	if s.results, err = codec.NewResults(s.records.Signature(), it.model, it.request.Accept); err != nil {
+	defer s.input.Close()
+	if s.results, err = codec.NewResults(s.input.Signature(), it.model, it.request.Accept); err != nil {
 		return problem(request.StageEncode, err)
 	}
 	s.sink = &sink{Worker: w, it: it, ctx: ctx, contentType: s.results.ContentType()}
@@ -126,8 +127,8 @@ func (s *stream) pump(ctx context.Context) error {
 func (s *stream) read(ctx context.Context, g *errgroup.Group, flights chan<- *flight) (err error) {
 	defer s.contain(s.it, request.StageDecode, &err)
 	for {
-		most := s.batcher.rowLimit(s.it.model, s.records.Signature())
-		chunk, err := s.records.Next(max(1, most/chunksPerBatch))
+		most := s.batcher.rowLimit(s.it.model, s.input.Signature())
+		chunk, err := s.input.Next(max(1, most/chunksPerBatch))
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -298,5 +299,22 @@ func (s *stream) finish() error {
 		return err
 	}
 	s.it.spent.Records, s.it.spent.BadRecords = s.good+s.bad, s.bad
-	return s.sink.commit()
+	if err := s.sink.commit(); err != nil {
+		return err
+	}
+	s.records.WithLabelValues("good").Add(float64(s.good))
+	s.records.WithLabelValues("bad").Add(float64(s.bad))
+	return nil
+}
+
+// newRecords counts the records of results that were written.
+func newRecords(r prometheus.Registerer) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "penstock_records_total", Help: "Records in results of this worker's: good ones, and bad ones with their error in their place.",
+	}, []string{"result"})
+	for _, result := range []string{"good", "bad"} {
+		c.WithLabelValues(result)
+	}
+	r.MustRegister(c)
+	return c
 }

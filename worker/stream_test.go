@@ -114,6 +114,9 @@ func TestABadRecordIsReportedInItsPlaceAndHurtsNoOther(t *testing.T) {
 		}
 		p.wantOutput("other", 1)
 		w.wantOutcomes(map[outcome]int{outcomeSucceeded: 2})
+		if good, bad := w.counter("penstock_records_total", "good"), w.counter("penstock_records_total", "bad"); good != 97 || bad != 3 {
+			t.Errorf("%v good records and %v bad ones are counted", good, bad)
+		}
 	})
 }
 

@@ -56,6 +56,7 @@ type Worker struct {
 	store     *surroundings
 	metrics   *metrics
 	notified  *prometheus.CounterVec
+	records   *prometheus.CounterVec
 	log       *zap.Logger
 
 	slots     *semaphore.Weighted // messages in flight
@@ -92,7 +93,7 @@ func New(cfg Config) (*Worker, error) {
 	w.terminals = &terminal.Writer{Store: cfg.Store, Locations: cfg.Locations, Try: w.store.try, Limit: cfg.callLimit()}
 	w.cancels = newCancels(w.listCancels)
 	w.draining, w.drain = context.WithCancelCause(context.Background())
-	w.metrics, w.notified = newMetrics(cfg.Metrics, w), newNotified(cfg.Metrics)
+	w.metrics, w.notified, w.records = newMetrics(cfg.Metrics, w), newNotified(cfg.Metrics), newRecords(cfg.Metrics)
 	w.batcher.log = cfg.Log
 	w.batcher.observe = w.metrics.batch
 	w.batcher.hung = func() { w.drain(ErrModelHung) }

@@ -34,6 +34,7 @@ Examples:
 			&cli.StringFlag{Name: "signature", Usage: "`NAME` of the model's signature to run; else that of the input, else the model's default"},
 			&cli.StringFlag{Name: "accept", Usage: "media `TYPE` of the result, as in HTTP; else the model's own"},
 			&cli.StringFlag{Name: "ttl", Usage: "`TIME` after which the request must not be started any more but fails as Expired, such as 90m; else there is no limit"},
+			&cli.StringFlag{Name: "record-errors", Usage: "`WHAT` becomes of bad records of a file of records: report puts each error in its place, fail fails the file; else as the model's file says, or report"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "print the inputs' URIs and don't wait for results"},
 			timeoutFlag(), formatFlag(),
 		}, p.placeFlags()...),
@@ -114,6 +115,7 @@ func uploadMetadata(cmd *cli.Command) (map[string]string, error) {
 	metadata := map[string]string{}
 	for flag, name := range map[string]string{
 		"model": request.UploadModel, "signature": request.UploadSignature, "accept": request.UploadAccept, "ttl": request.UploadTTL,
+		"record-errors": request.UploadRecordErrors,
 	} {
 		if v := cmd.String(flag); v != "" {
 			metadata[name] = v
