@@ -23,7 +23,7 @@ writes. The AWS variables mean what they mean everywhere.
 
 Exit codes:
   0    all is well
-  1    a request failed; its failure object says why
+  1    a request failed, as its failure object says; a model can't be served
   2    the command line or the settings are wrong
   3    there is no result yet
   4    S3, the network or a program that was started gave trouble

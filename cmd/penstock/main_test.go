@@ -151,7 +151,7 @@ func (w *worked) commit(ctx context.Context, input storage.Info, place storage.R
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"", "demo", "local", "submit", "wait", "get", "reconcile", "clean"} {
+	for _, verb := range []string{"", "demo", "local", "submit", "wait", "get", "model", "model inspect", "reconcile", "clean"} {
 		t.Run("of "+verb, func(t *testing.T) {
 			t.Parallel()
 			c := setup(t, nil)
@@ -160,7 +160,7 @@ func TestHelp(t *testing.T) {
 			if code != exitOK || stderr != "" {
 				t.Errorf("exit code %d, standard error %q", code, stderr)
 			}
-			golden := filepath.Join("testdata", "help", "penstock"+strings.TrimRight("-"+verb, "-")+".txt")
+			golden := filepath.Join("testdata", "help", "penstock"+strings.TrimRight("-"+strings.ReplaceAll(verb, " ", "-"), "-")+".txt")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -176,7 +176,7 @@ func TestHelp(t *testing.T) {
 			if verb == "" {
 				return
 			}
-			if _, other, _ := c.call(t, "help", verb); other != got {
+			if _, other, _ := c.call(t, append([]string{"help"}, strings.Fields(verb)...)...); other != got {
 				t.Errorf("penstock help %s says something else:\n%s", verb, other)
 			}
 		})

@@ -56,7 +56,7 @@ Examples:
 			&cli.DurationFlag{Name: "time", Value: inspection.DefaultTime, Usage: "about this `TIME` for all runs together; more makes p99 truer"},
 			&cli.StringFlag{Name: "o", Value: formatText, Usage: "`FORMAT` of the report: text, or json for one object"},
 			&cli.StringFlag{
-				Name: "model-cache", Value: filepath.Join(os.TempDir(), "penstock-models"), Usage: "`FOLDER` for models from S3 and archives, which may be the worker's own",
+				Name: "model-cache", Usage: "`FOLDER` for models from S3 and archives, which may be the worker's own; default: penstock-models in the system's folder for temporary files, as the worker's",
 				Sources: cli.NewValueSourceChain(&source{settings.Name("model-cache"), p.env}),
 			},
 		},
@@ -75,7 +75,10 @@ type inspectOptions struct {
 }
 
 func (p *program) parseInspectOptions(cmd *cli.Command) (inspectOptions, error) {
-	o := inspectOptions{static: cmd.Bool("static"), format: cmd.String("o"), cache: inDir(p.dir, cmd.String("model-cache"))}
+	o := inspectOptions{static: cmd.Bool("static"), format: cmd.String("o"), cache: filepath.Join(os.TempDir(), "penstock-models")}
+	if cache := cmd.String("model-cache"); cache != "" {
+		o.cache = inDir(p.dir, cache)
+	}
 	o.run = inspection.Options{Signature: cmd.String("signature"), Time: cmd.Duration("time")}
 	var errs []error
 	fault := func(format string, args ...any) {

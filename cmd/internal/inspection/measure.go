@@ -96,12 +96,12 @@ func (m *meter) signature(ctx context.Context, sig *model.Signature, say func(st
 		if ctx.Err() != nil {
 			return s
 		}
+		if e, ok := errors.AsType[*model.UnbatchableError](err); ok && len(s.Runs) > 0 {
+			s.Recommended = &Recommendation{1, fmt.Sprintf("output %s has shape %s for %s, so rows are run one by one", e.Output, FormatShape(e.Shape), Rows(n))}
+			return s
+		}
 		if err != nil {
 			s.Error = fmt.Sprintf("%s: %v", Rows(n), err)
-			if _, ok := errors.AsType[*model.UnbatchableError](err); ok && len(s.Runs) > 0 {
-				s.Recommended = &Recommendation{1, "an output is not one row for each row of input, so rows are run one by one"}
-				return s
-			}
 			break
 		}
 		s.Runs = append(s.Runs, Summarize(n, times))

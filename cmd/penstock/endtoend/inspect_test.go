@@ -4,30 +4,106 @@ package endtoend
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
+
+// model is the path of a model for tests.
+func (m *machine) model(name string) string {
+	m.Helper()
+	path, err := filepath.Abs(filepath.Join(root, "worker/model/testdata", name))
+	if err != nil {
+		m.Fatal(err)
+	}
+	return path
+}
+
+// inspected is what these tests look at of a report.
+type inspected struct {
+	Measured struct {
+		LoadSeconds float64
+		Memory      struct{ Before, Loaded int64 }
+		Error       string
+		Signatures  []struct {
+			Input       string
+			Runs        []struct{ Rows, Times int }
+			Recommended *struct{ Rows int }
+		}
+	}
+}
+
+// inspect runs penstock model inspect, and gives its report and exit code.
+func (m *machine) inspect(args ...string) (inspected, int) {
+	m.Helper()
+	out, err := m.run(append([]string{"model", "inspect", "-time", "300ms", "-o", "json"}, args...)...)
+	code := 0
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = e.ExitCode()
+	} else if err != nil {
+		m.Fatal(err)
+	}
+	var report inspected
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		m.Fatalf("%v: %q; it said %s", err, out, m.said)
+	}
+	return report, code
+}
 
 func TestInspectMeasuresAModelAndRecommendsABatchSize(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	digits, err := filepath.Abs(filepath.Join(root, "worker/model/testdata/digits"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := m.run("model", "inspect", "-time", "500ms", "-o", "json", digits)
-	if err != nil {
-		t.Fatalf("%v: %s", err, m.said)
-	}
-	var got struct {
-		Measured struct {
-			LoadSeconds float64
-			Signatures  []struct {
-				Runs []struct{ Rows int64 }
-			}
+	for name, want := range map[string][]int{"digits": {1, 8, 32}, "fixed_batch": {4}, "no_batch": {1}, "mean": {1}, "string_echo": {1, 8, 32}} {
+		report, code := m.inspect(m.model(name))
+		got := report.Measured
+		if code != 0 || got.Error != "" || got.LoadSeconds <= 0 || got.Memory.Loaded <= got.Memory.Before || len(got.Signatures) != 1 {
+			t.Errorf("%s: exit code %d, %+v", name, code, got)
+			continue
+		}
+		sig := got.Signatures[0]
+		var rows []int
+		for _, r := range sig.Runs {
+			rows = append(rows, r.Rows)
+		}
+		if len(rows) != len(want) || rows[len(rows)-1] != want[len(want)-1] || sig.Runs[0].Times < 3 || sig.Recommended == nil {
+			t.Errorf("%s: %+v, want runs of %v rows", name, sig, want)
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || got.Measured.LoadSeconds <= 0 || len(got.Measured.Signatures) == 0 || len(got.Measured.Signatures[0].Runs) != 3 {
-		t.Errorf("%v: %s", err, out)
+}
+
+func TestInspectRunsOnAFile(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	report, code := m.inspect("-input", m.model("digits/images/0247-label-0.png"), "-batch-sizes", "1,2", m.model("digits"))
+	sigs := report.Measured.Signatures
+	if code != 0 || len(sigs) != 1 || sigs[0].Input != "0247-label-0.png" || len(sigs[0].Runs) != 2 {
+		t.Errorf("exit code %d, %+v", code, report)
+	}
+}
+
+func TestInspectOutlivesAModelThatEndsItsProcess(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	poison := filepath.Join(m.dir, "poison.json")
+	if err := os.WriteFile(poison, []byte(`{"instances": [[666, 666]]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	report, code := m.inspect("-input", poison, m.model("aborts_on"))
+	if code != 1 || !strings.Contains(report.Measured.Error, "signal: aborted) when it was to run serving_default with 1 row; it said: Abort_op intentional failure; x is 666") {
+		t.Errorf("exit code %d, %+v", code, report)
+	}
+	if report, code := m.inspect(m.model("aborts_on")); code != 0 || report.Measured.Error != "" {
+		t.Errorf("without the poison: exit code %d, %+v", code, report)
+	}
+}
+
+func TestInspectConfirmsByARunThatVariablesAreMissing(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	if report, code := m.inspect(m.model("keras3_trap")); code != 1 || !strings.Contains(report.Measured.Error, "Could not find variable") {
+		t.Errorf("exit code %d, %+v", code, report)
 	}
 }
