@@ -10,7 +10,8 @@
 //
 // What an input is follows from its content type; where that is missing or
 // generic (application/octet-stream, S3's binary/octet-stream), from the
-// extension of its name; failing that, from its first bytes.
+// extension of its name, then from the model file's default; failing that, from
+// its first bytes.
 //
 // Any of them may be compressed with gzip: by its content encoding, by the
 // content type application/gzip or the extension .gz, or just so.
@@ -74,6 +75,15 @@
 // in them could tell. Its parameter shape=2x28x28 says the shape where the
 // signature leaves more than the number of rows open, and dtype=float32, which
 // may be left out, guards against another one.
+//
+// # Records
+//
+// JSON lines, CSV and TFRecord are sequences of records. Decode makes one input
+// of all of them, and the first bad one is its error. OpenRecords reads them
+// piece by piece, in memory that doesn't depend on their number, and reports a
+// bad one in its place; Results writes what comes of them. Both read a record
+// by the same parts. Unlike Decode, a stream takes records of different shapes
+// where the signature leaves dimensions open.
 //
 // # Results
 //

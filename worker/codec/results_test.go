@@ -124,6 +124,22 @@ func TestFormsThatNeedTheWholeResultAreNotChosen(t *testing.T) {
 	checkError(t, err, CodeNotAcceptable, "header=present")
 }
 
+func TestOnlyArraysNeedTheWholeResult(t *testing.T) {
+	for accept, want := range map[string]bool{
+		"": true, "*/*": true, "text/csv": true, "application/x-npy, application/json;q=0.1": true,
+		"application/x-npy": false, "application/x-npz, image/png": false,
+	} {
+		if got := StreamsResults(floats, accept); got != want {
+			t.Errorf("%q: %v", accept, got)
+		}
+	}
+	arrays := newModel(info("x", model.Float32, -1))
+	arrays.config.Accept = "application/x-npy"
+	if StreamsResults(arrays, "") {
+		t.Error("the model file's form is forgotten")
+	}
+}
+
 func TestCSVHasNoPlaceForAnError(t *testing.T) {
 	w := newResults(t, "text/csv", []model.Tensor{tensor([]float32{1}, 1)}, "y")
 	got, err := w.Bad([]byte("1\n"), badRecord)
