@@ -5,6 +5,7 @@ package golden
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/penstock/penstock/worker/codec"
@@ -76,11 +77,12 @@ func (r runner) key(t *testing.T, in *input) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := in.Signature.Name
+	var key strings.Builder
+	key.WriteString(in.Signature.Name)
 	for i, tensor := range in.Tensors {
-		key += fmt.Sprint(padding.RowShape(i, tensor))
+		key.WriteString(fmt.Sprint(padding.RowShape(i, tensor)))
 	}
-	return key
+	return key.String()
 }
 
 // fitting cuts a batch where a signature's fixed number of rows is reached.
