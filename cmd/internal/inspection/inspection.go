@@ -65,8 +65,8 @@ type Run struct {
 	Rows          int     `json:"rows"`
 	Times         int     `json:"times"` // how many runs there were
 	MedianSeconds float64 `json:"medianSeconds"`
-	P99Seconds    float64 `json:"p99Seconds"` // the longest when there were fewer than 100
-	RowsPerSecond float64 `json:"rowsPerSecond"`
+	P99Seconds    float64 `json:"p99Seconds"`    // the longest when there were fewer than 100
+	RowsPerSecond float64 `json:"rowsPerSecond"` // at the median, so that a neighbour on the machine who bursts in counts little
 }
 
 // Skipped is a number of rows that was not run, and why.

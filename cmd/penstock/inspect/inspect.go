@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/penstock/penstock/cmd/internal/inspection"
 	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/worker/model"
@@ -67,7 +69,7 @@ func Open(ctx context.Context, named source.Named, store storage.Reader, cache s
 	}
 	m := &Model{Report: r}
 	if strings.HasPrefix(named.URI, "s3://") {
-		say(fmt.Sprintf("download %s", strings.TrimSpace("the model "+versionName(pick.Name))))
+		say(fmt.Sprintf("download %s (%s)", versionName(pick.Name), humanize.Bytes(uint64(pick.Bytes))))
 	}
 	if m.local, err = m.fetch(ctx, src, pick); err != nil {
 		return nil, err
@@ -81,7 +83,7 @@ func Open(ctx context.Context, named source.Named, store storage.Reader, cache s
 
 func versionName(name string) string {
 	if name == "" {
-		return ""
+		return "the model"
 	}
 	return "version " + name
 }
