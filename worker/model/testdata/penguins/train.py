@@ -93,6 +93,7 @@ def export(model, to):
     with tempfile.TemporaryDirectory() as tmp:
         made = pathlib.Path(tmp, "1")
         archive.write_out(made, verbose=False)
+        (made / "assets").rmdir()  # empty: the vocabularies are in the graph
         shutil.rmtree(to, ignore_errors=True)
         shutil.move(made, to)
 
