@@ -57,7 +57,8 @@ type cutter interface {
 	// those of the call before, which found no end. A fault means that no later
 	// record can be found.
 	size(window []byte, seen int) (int, *fault)
-	// record is what is between the frame, or before the line end.
+	// record is what is between the frame, or before the line end. With a fault
+	// it is what would be.
 	record(framed []byte) ([]byte, *fault)
 	// rest is what is at the end of the file without an end of its own.
 	rest(framed []byte) ([]byte, *fault)
@@ -67,7 +68,7 @@ type cutter interface {
 type frame struct {
 	at     place
 	record []byte // valid until the next is read
-	fault  *fault // why there is none
+	fault  *fault // why record is not to be used
 }
 
 // frames cuts a file into records, whether it is all in memory or a stream: of
@@ -185,8 +186,8 @@ func (r *frames) next() (frame, error) {
 func (r *frames) take(size int, strip func([]byte) ([]byte, *fault)) frame {
 	record := frame{at: r.at}
 	record.record, record.fault = strip(r.window()[:size:size])
-	if len(record.record) > r.limit {
-		record.record, record.fault = nil, r.tooLong()
+	if len(record.record) > r.limit { // whatever else is wrong with it: one that is skipped isn't looked at
+		record.fault = r.tooLong()
 	}
 	r.drop(size)
 	if r.at.unit == unitRecord {

@@ -114,7 +114,7 @@ type tfrecordCutter struct{}
 
 func (tfrecordCutter) size(window []byte, _ int) (int, *fault) {
 	if len(window) < tfrecordHead {
-		return 0, nil
+		return tfrecordHead + tfrecordTail, nil // at least
 	}
 	if !lengthIsSound(window) {
 		return 0, &fault{
@@ -135,7 +135,7 @@ func (tfrecordCutter) record(framed []byte) ([]byte, *fault) {
 	end := len(framed) - tfrecordTail
 	record := framed[tfrecordHead:end:end]
 	if maskedChecksum(record) != binary.LittleEndian.Uint32(framed[end:]) {
-		return nil, &fault{code: CodeMalformed, text: ": its checksum is wrong", hint: "write the file anew: it is damaged"}
+		return record, &fault{code: CodeMalformed, text: ": its checksum is wrong", hint: "write the file anew: it is damaged"}
 	}
 	return record, nil
 }

@@ -81,6 +81,8 @@ func TestRecordsAreReadInTheirPlaces(t *testing.T) {
 	half := example("x", floatFeature(1, 2))
 	damaged := tfrecord(half, half, half)
 	damaged[len(damaged)/3+tfrecordHead+5] ^= 1
+	longDamaged := tfrecord("0123456789a", "a")
+	longDamaged[tfrecordHead] ^= 1
 	twoSizes := tfrecord(half, example("x", floatFeature(3)), half)
 	for name, c := range map[string]struct {
 		model *testModel
@@ -131,6 +133,8 @@ func TestRecordsAreReadInTheirPlaces(t *testing.T) {
 				"4@91 InvalidDType: record 4 (at byte 91): x is an int64_list, but input \"x\" takes float32\n5@122 [1 2]\n",
 		},
 		"a wrong checksum":         {pairs, asTFRecord, string(damaged), 9, "1@0 [1 2]\n2@37 MalformedInput: record 2 (at byte 37): its checksum is wrong\n3@74 [1 2]\n"},
+		"tiny examples":            {words, limited(asTFRecord, 1), string(tfrecord("ab", "c")), 9, "1@0 InputTooLarge: record 1 (at byte 0) has more than the 1 bytes that a record may have\n2@18 [[99]]=c\n"},
+		"long and damaged":         {words, limited(asTFRecord, 10), string(longDamaged), 9, "1@0 InputTooLarge: record 1 (at byte 0) has more than the 10 bytes that a record may have\n2@27 [[97]]=a\n"},
 		"examples of other shapes": {open, asTFRecord, string(twoSizes), 9, "1@0 [1 2]\n--\n2@37 [3]\n--\n3@70 [1 2]\n"},
 		"a cut example":            {pairs, asTFRecord, string(tfrecord(half, half)[:70]), 9, "1@0 [1 2]\n2@37 MalformedInput: record 2 (at byte 37): it should have 37 bytes with its checksums, but the file ends after 33\n"},
 		"a cut length":             {pairs, asTFRecord, string(tfrecord(half, half)[:40]), 9, "1@0 [1 2]\n2@37 MalformedInput: record 2 (at byte 37): it should have 16 bytes with its checksums, but the file ends after 3\n"},
