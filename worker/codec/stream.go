@@ -86,7 +86,12 @@ func OpenRecords(r io.Reader, src Source, m model.Model) (*Records, error) {
 	case err != nil:
 		return nil, err
 	}
-	return &Records{reader: newRecordReader(kind, file, src), spare: newRows(kind.sig)}, nil
+	return newRecords(kind, file, src), nil
+}
+
+// newRecords reads a file of that kind, which has been peeked into.
+func newRecords(kind *recordKind, file *frames, src Source) *Records {
+	return &Records{reader: newRecordReader(kind, file, src), spare: newRows(kind.sig)}
 }
 
 // kindOf is what the records are of a file that begins with head.

@@ -31,20 +31,15 @@ func (p *inPieces) Read(to []byte) (int, error) {
 func streamInPieces(t *testing.T, body []byte, src Source, m model.Model, seed uint64) (chunks []*Chunk, err error) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
-	records, err := OpenRecords(&inPieces{body, r}, src, m)
+	open := OpenRecords
+	if r.IntN(2) > 0 && !bytes.HasPrefix(body, []byte(gzipMagic)) {
+		open = func(r io.Reader, src Source, m model.Model) (*Records, error) { return lazily(r, body, src, m) }
+	}
+	records, err := open(&inPieces{body, r}, src, m)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		c, err := records.Next(int64(1 + r.IntN(1<<r.IntN(8))))
-		if err == io.EOF {
-			return chunks, records.Close()
-		}
-		if err != nil {
-			return chunks, err
-		}
-		chunks = append(chunks, c)
-	}
+	return rest(records, func() int64 { return int64(1 + r.IntN(1<<r.IntN(8))) })
 }
 
 // checkStream reads body in pieces, as a whole and record by record: the same

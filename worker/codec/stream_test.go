@@ -18,9 +18,14 @@ func readAll(t *testing.T, r io.Reader, src Source, m model.Model, most int64) (
 	if err != nil {
 		return nil, err
 	}
+	return rest(records, func() int64 { return most })
+}
+
+// rest gives all chunks that records has, of as many as most says.
+func rest(records *Records, most func() int64) (chunks []*Chunk, err error) {
 	defer records.Close()
 	for {
-		c, err := records.Next(most)
+		c, err := records.Next(most())
 		if err == io.EOF {
 			return chunks, nil
 		}
@@ -29,6 +34,18 @@ func readAll(t *testing.T, r io.Reader, src Source, m model.Model, most int64) (
 		}
 		chunks = append(chunks, c)
 	}
+}
+
+// lazily is OpenRecords of an input that begins with head and isn't compressed,
+// but for its peeking far ahead: it has the frames see what r gives, as it does.
+func lazily(r io.Reader, head []byte, src Source, m model.Model) (*Records, error) {
+	kind, err := kindOf(head, src.orDefault(m), m)
+	if err != nil {
+		return nil, err
+	}
+	file := streamed(r)
+	file.peek(len(utf8BOM))
+	return newRecords(kind, file, src), nil
 }
 
 // story tells chunks: a line for each record, its row or what is wrong with it,
@@ -160,6 +177,17 @@ func TestRecordsAreReadInTheirPlaces(t *testing.T) {
 				if got := story(chunks); got != c.want {
 					t.Errorf("got\n%swant\n%s", got, c.want)
 				}
+			}
+			if strings.HasPrefix(c.body, gzipMagic) {
+				return
+			}
+			records, err := lazily(iotest.OneByteReader(strings.NewReader(c.body)), []byte(c.body), c.src, c.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chunks, err := rest(records, func() int64 { return c.most })
+			if got := story(chunks); got != c.want || err != nil {
+				t.Errorf("byte by byte: got\n%s%v\nwant\n%s", got, err, c.want)
 			}
 		})
 	}
