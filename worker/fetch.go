@@ -50,15 +50,15 @@ func (w *Worker) untilExpiry(it *item) (done func()) {
 // large it is. The rest of a larger one is read by a second call.
 const usualSize = 64 << 10
 
-// fetch reads the item's input into memory that release gives back, and
-// learns from it what only the object can tell: its version, and what its
+// fetch reads the item's input into memory that the content's release gives
+// back, and learns from it what only the object can tell: its version, and what its
 // uploader chose. Of a large input of records it reads the beginning: the rest
 // is read as it is worked on.
-func (w *Worker) fetch(it *item) (c *content, release func(), err error) {
+func (w *Worker) fetch(it *item) (c *content, err error) {
 	began := time.Now()
 	defer func() { it.spent.Fetch = time.Since(began) }()
 	if err := w.startable(it); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c = &content{memory: w.memory}
 	defer func(held *content) {
@@ -70,22 +70,22 @@ func (w *Worker) fetch(it *item) (c *content, release func(), err error) {
 	size := min(cmp.Or(max(it.request.Size, 0), usualSize), atOnce)
 	for {
 		if err := c.reserve(it.pending, weight(size)); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if err := w.read(it, c, size); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if err := w.learn(it); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		c.records = codec.Streams(c.body, w.source(it, c), it.model) && codec.StreamsResults(it.model, it.request.Accept)
 		switch {
 		case c.records && (c.total > atOnce || compressed(c.body)):
-			return c, c.release, c.reserve(it.pending, min(streamWeight, w.cfg.MemoryLimit))
+			return c, c.reserve(it.pending, min(streamWeight, w.cfg.MemoryLimit))
 		case c.whole():
-			return c, c.release, nil
+			return c, nil
 		case c.total > w.cfg.MaxObjectSize:
-			return nil, nil, w.tooLarge(c.total)
+			return nil, w.tooLarge(c.total)
 		}
 		size = c.total // the sender's word was too small, or it is no input of records
 	}

@@ -71,3 +71,13 @@ func (m *metrics) outcome(it *item, o outcome) {
 		m.stages.WithLabelValues(stages[i]).Observe(d.Seconds())
 	}
 }
+
+// newResultCounter counts by result; every result shows as 0 from the start.
+func newResultCounter(r prometheus.Registerer, name, help string, results ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
+	for _, result := range results {
+		c.WithLabelValues(result)
+	}
+	r.MustRegister(c)
+	return c
+}

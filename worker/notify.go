@@ -30,14 +30,7 @@ type Notify struct {
 
 // newNotified counts notifications.
 func newNotified(r prometheus.Registerer) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "penstock_notifications_total", Help: "Messages to topics about requests that ended.",
-	}, []string{"result"})
-	for _, result := range []string{"sent", "failed"} {
-		c.WithLabelValues(result)
-	}
-	r.MustRegister(c)
-	return c
+	return newResultCounter(r, "penstock_notifications_total", "Messages to topics about requests that ended.", "sent", "failed")
 }
 
 // ending is what an item's terminal object says, as far as it is to be told.

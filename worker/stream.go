@@ -288,10 +288,7 @@ func (s *stream) refuse(why string) error {
 
 // finish commits the result.
 func (s *stream) finish() error {
-	switch {
-	case s.good == 0 && s.bad == 0:
-		return problem(request.StageDecode, &codec.Error{Code: codec.CodeEmpty, Message: "the input has no records"})
-	case s.good == 0:
+	if s.good == 0 { // an input without records has ended with the codec's error
 		return s.refuse(fmt.Sprintf("all of the %d records are bad; the first is", s.bad))
 	}
 	err := s.sink.add(func(b []byte) ([]byte, error) { return s.results.End(b), nil })
@@ -309,12 +306,5 @@ func (s *stream) finish() error {
 
 // newRecords counts the records of results that were written.
 func newRecords(r prometheus.Registerer) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "penstock_records_total", Help: "Records in results of this worker's: good ones, and bad ones with their error in their place.",
-	}, []string{"result"})
-	for _, result := range []string{"good", "bad"} {
-		c.WithLabelValues(result)
-	}
-	r.MustRegister(c)
-	return c
+	return newResultCounter(r, "penstock_records_total", "Records in results of this worker's: good ones, and bad ones with their error in their place.", "good", "bad")
 }

@@ -213,11 +213,11 @@ func (w *Worker) run(it *item) error {
 		return err
 	}
 	defer heeded()
-	input, release, err := w.fetch(it)
+	input, err := w.fetch(it)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer input.release()
 	defer w.untilExpiry(it)() // the uploader can have set it
 
 	land, err := w.board(it) // one delivery of a request at a time

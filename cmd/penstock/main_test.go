@@ -161,18 +161,7 @@ func TestHelp(t *testing.T) {
 				t.Errorf("exit code %d, standard error %q", code, stderr)
 			}
 			golden := filepath.Join("testdata", "help", "penstock"+strings.TrimRight("-"+strings.ReplaceAll(verb, " ", "-"), "-")+".txt")
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("help differs from %s (go test ./cmd/penstock -run Help -update writes it anew):\n%s", golden, got)
-			}
+			compare(t, golden, got)
 			if verb == "" {
 				return
 			}

@@ -209,14 +209,8 @@ func (w *Writer) write(ctx context.Context, c Claim, ref storage.Ref, d Document
 			opts.IfNoneMatch, opts.IfMatch = true, ""
 		case rival == older, rival == same && c.Redriven:
 			opts.IfNoneMatch, opts.IfMatch = false, there.ETag
-		case rival == same && unsure:
-			return there, Committed, nil
-		case rival == same:
-			return there, Duplicate, nil
-		case rival == newer:
-			return there, Superseded, nil
 		default:
-			return there, Taken, nil
+			return there, rival.verdict(unsure), nil
 		}
 	}
 }
@@ -231,6 +225,20 @@ const (
 	newer          // ... while ours is not, or the input is gone
 	stranger       // another request's, or no terminal object at all
 )
+
+// verdict is how a write ends that found r at its key, where r is not to be
+// replaced. unsure says that r may be the effect of that very write.
+func (r rival) verdict(unsure bool) Verdict {
+	switch {
+	case r == same && unsure:
+		return Committed
+	case r == same:
+		return Duplicate
+	case r == newer:
+		return Superseded
+	}
+	return Taken
+}
 
 // look says what is at ref, as seen from c. The arbiter between two versions
 // of an input is the input bucket: the object that is there now counts, not

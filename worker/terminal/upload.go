@@ -27,10 +27,8 @@ func (w *Writer) BeginOutput(ctx context.Context, c Claim, d Document) (u storag
 	case rival == same:
 		v, err := w.overrule(ctx, c, there, Duplicate)
 		return nil, v, err
-	case rival == newer:
-		return nil, Superseded, nil
 	default:
-		return nil, Taken, nil
+		return nil, rival.verdict(false), nil
 	}
 	err = w.Try(ctx, w.Limit, Write, ref, func(ctx context.Context) (err error) {
 		u, err = w.Store.Upload(ctx, ref, opts)
@@ -68,14 +66,8 @@ func (w *Writer) complete(ctx context.Context, c Claim, ref storage.Ref, d Docum
 	switch {
 	case err != nil:
 		return info, Committed, err
-	case rival == same && unsure:
-		return there, Committed, nil
-	case rival == same:
-		return there, Duplicate, nil
-	case rival == newer:
-		return there, Superseded, nil
-	case rival == stranger:
-		return there, Taken, nil
+	case rival == nobody, rival == older:
+		return there, Committed, fmt.Errorf("complete %s: %w", ref, ErrUploadLost)
 	}
-	return there, Committed, fmt.Errorf("complete %s: %w", ref, ErrUploadLost)
+	return there, rival.verdict(unsure), nil
 }
