@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -65,7 +66,10 @@ func (r Ref) Validate() error {
 }
 
 // Contains says whether o lies at or below r: in the same bucket, with a key
-// that begins with r's.
+// that begins with r's and does not lead up again. To S3 "in/../x" is a name
+// like any other, but servers that keep objects in files read "x" for it, which
+// may not be anybody's to read.
 func (r Ref) Contains(o Ref) bool {
-	return r.Bucket == o.Bucket && strings.HasPrefix(o.Key, r.Key)
+	rest, ok := strings.CutPrefix(o.Key, r.Key)
+	return ok && r.Bucket == o.Bucket && !slices.Contains(strings.Split(rest, "/"), "..")
 }

@@ -81,6 +81,10 @@ func TestContains(t *testing.T) {
 		{"s3://bucket/in/", "s3://bucket/other/key", false},
 		{"s3://bucket/in/key", "s3://bucket/in/key", true},
 		{"s3://bucket", "s3://bucket2/key", false},
+		{"s3://bucket/in/", "s3://bucket/in/../out/key", false},
+		{"s3://bucket/in/", "s3://bucket/in/a/../key", false},
+		{"s3://bucket", "s3://bucket/a/..", false},
+		{"s3://bucket/in/", "s3://bucket/in/a..b/.../key", true},
 	} {
 		if got := ref(test.place).Contains(ref(test.object)); got != test.want {
 			t.Errorf("%s contains %s: %t, want %t", test.place, test.object, got, test.want)

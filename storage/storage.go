@@ -32,6 +32,19 @@ var (
 	ErrForbidden = errors.New("access denied")
 )
 
+// LockedError is an ErrForbidden that no permission cures: the object is there,
+// and in a state in which its bytes are not given to anybody who asks as this
+// program does.
+type LockedError struct {
+	Why    string // "it is archived"
+	Remedy string // what its owner can do
+}
+
+func (e *LockedError) Error() string { return e.Why }
+
+// Unwrap gives ErrForbidden.
+func (e *LockedError) Unwrap() error { return ErrForbidden }
+
 // Info is what a store says of an object.
 type Info struct {
 	Ref             Ref

@@ -16,9 +16,17 @@ import (
 // when not nil, says what could not, and is for a person to see: the message
 // belongs in the dead-letter queue once the requests are done. Neither means
 // that the message asks for nothing (S3's test event, a deletion, an object
-// below ".penstock/", a folder marker) and is to be acknowledged.
+// below ".penstock/", a folder marker) and is to be acknowledged. All requests
+// are of one part of one job, or of none: a message that mixes them, as one put
+// together by hand of several in SNS's wraps, has none that could be read.
 func Decode(body string) ([]Request, error) {
-	return decode([]byte(body), 0)
+	requests, err := decode([]byte(body), 0)
+	if len(requests) > 0 {
+		if _, mixed := toJobWire(requests); mixed != nil {
+			return nil, errors.Join(mixed, err)
+		}
+	}
+	return requests, err
 }
 
 // probe holds the members that tell the kinds of message apart.
@@ -91,7 +99,15 @@ func decodeOwn(body []byte) ([]Request, error) {
 	if len(list) == 0 {
 		return nil, errors.New(`the message has no request: "requests" or "input" is empty`)
 	}
-	return collect(list, wire.requests)
+	place := -1
+	return collect(list, func(w wire) ([]Request, error) {
+		place++
+		r, err := w.request(place, e.Job)
+		if err != nil {
+			return nil, err
+		}
+		return []Request{r}, nil
+	})
 }
 
 func versionError(v int) error {

@@ -184,10 +184,11 @@ func FuzzDecode(f *testing.F) {
 		if len(requests) == 0 {
 			return
 		}
-		for _, r := range requests {
+		for i, r := range requests {
 			if err := r.Validate(); err != nil {
 				t.Errorf("decoded %+v, which is not valid: %v", r, err)
 			}
+			requests[i].Sequencer = "" // is not sent
 		}
 		encoded, err := request.Encode(requests...)
 		if err != nil {

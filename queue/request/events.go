@@ -21,9 +21,10 @@ type record struct {
 			Name string `json:"name"`
 		} `json:"bucket"`
 		Object struct {
-			Key  string `json:"key"`
-			Size int64  `json:"size"`
-			ETag string `json:"eTag"`
+			Key       string `json:"key"`
+			Size      int64  `json:"size"`
+			ETag      string `json:"eTag"`
+			Sequencer string `json:"sequencer"`
 		} `json:"object"`
 	} `json:"s3"`
 	// A Lambda function subscribed to a topic gets the notification here.
@@ -65,7 +66,8 @@ func (r record) requests() ([]Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the object's key %q is not URL-encoded as S3 does it: %w", r.S3.Object.Key, err)
 	}
-	return uploaded(r.S3.Bucket.Name, key, r.S3.Object.ETag, r.S3.Object.Size)
+	o := r.S3.Object
+	return uploaded(r.S3.Bucket.Name, key, o.ETag, o.Size, o.Sequencer)
 }
 
 func decodeEventBridge(body []byte) ([]Request, error) {
@@ -77,9 +79,10 @@ func decodeEventBridge(body []byte) ([]Request, error) {
 				Name string `json:"name"`
 			} `json:"bucket"`
 			Object struct {
-				Key  string `json:"key"` // as it is: EventBridge does not encode
-				Size int64  `json:"size"`
-				ETag string `json:"etag"`
+				Key       string `json:"key"` // as it is: EventBridge does not encode
+				Size      int64  `json:"size"`
+				ETag      string `json:"etag"`
+				Sequencer string `json:"sequencer"`
 			} `json:"object"`
 		} `json:"detail"`
 	}
@@ -89,22 +92,26 @@ func decodeEventBridge(body []byte) ([]Request, error) {
 	if e.Source != "aws.s3" {
 		return nil, fmt.Errorf("the event is of source %q, not of aws.s3", e.Source)
 	}
-	if e.DetailType != "Object Created" {
+	switch {
+	case !strings.HasPrefix(e.DetailType, "Object "):
+		return nil, fmt.Errorf("the event is S3's %q, which does not tell of objects as its notifications do: turn EventBridge on for the bucket, and let the rule match the detail-type \"Object Created\"", e.DetailType)
+	case e.DetailType != "Object Created": // such as "Object Deleted"
 		return nil, nil
 	}
 	o := e.Detail.Object
-	return uploaded(e.Detail.Bucket.Name, o.Key, o.ETag, o.Size)
+	return uploaded(e.Detail.Bucket.Name, o.Key, o.ETag, o.Size, o.Sequencer)
 }
 
 // uploaded makes the request of an object that appeared in a bucket, or none
 // where the object is no input. The version id that events carry is not taken
 // over: events come late and out of order, so the object that is there now
 // counts, not the one the event tells of.
-func uploaded(bucket, key, etag string, size int64) ([]Request, error) {
+func uploaded(bucket, key, etag string, size int64, sequencer string) ([]Request, error) {
 	r, ok, err := Uploaded(storage.Info{Ref: storage.Ref{Bucket: bucket, Key: key}, ETag: etag, Size: size})
 	if !ok || err != nil {
 		return nil, err
 	}
+	r.Sequencer = sequencer
 	return []Request{r}, nil
 }
 

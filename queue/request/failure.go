@@ -40,21 +40,36 @@ const (
 
 // Codes of a Problem, beside those of worker/codec.
 const (
-	CodeNotFound     = "InputNotFound"     // the input object or its bucket is not there
-	CodeForbidden    = "LocationForbidden" // the input lies outside the worker's input locations, or may not be read
-	CodeReservedKey  = "ReservedKey"       // an upload's key would take the place of another's result
-	CodeChanged      = "InputChanged"      // the version that was asked for is not there any more
-	CodeInvalid      = "InvalidRequest"    // the uploader's metadata can't be understood
-	CodeTooLarge     = "InputTooLarge"     // more bytes than the worker takes
-	CodeUnknownModel = "UnknownModel"      // no such model is loaded
-	CodeModelError   = "ModelError"        // the model refused or failed on this input
-	CodePoison       = "Poison"            // the input ended the worker's process, more than once
-	CodeTimeout      = "Timeout"           // one run took longer than the request's time limit
-	CodeExpired      = "Expired"           // the request was older than its TTL before it could be started
-	CodeCancelled    = "Cancelled"         // its sender cancelled the request before it was started
-	CodeInternal     = "InternalError"     // a fault of Penstock's own on this input
-	CodeOutputTaken  = "OutputTaken"       // another request's result is at the output's key
+	CodeNotFound         = "InputNotFound"     // the input object or its bucket is not there
+	CodeForbidden        = "LocationForbidden" // the input lies outside the worker's input locations, or may not be read
+	CodeReservedKey      = "ReservedKey"       // an upload's key would take the place of another's result
+	CodeChanged          = "InputChanged"      // the version that was asked for is not there any more
+	CodeInvalid          = "InvalidRequest"    // the uploader's metadata can't be understood
+	CodeTooLarge         = "InputTooLarge"     // more bytes than the worker takes
+	CodeUnknownModel     = "UnknownModel"      // no such model is loaded
+	CodeModelError       = "ModelError"        // the model refused or failed on this input
+	CodeReceivedTooOften = "ReceivedTooOften"  // the queue gave it up, and no worker said why
+	CodePoison           = "Poison"            // the input ended the worker's process, more than once
+	CodeTimeout          = "Timeout"           // one run took longer than the request's time limit
+	CodeExpired          = "Expired"           // the request was older than its TTL before it could be started
+	CodeCancelled        = "Cancelled"         // its sender cancelled the request before it was started
+	CodeInternal         = "InternalError"     // a fault of Penstock's own on this input
+	CodeOutputTaken      = "OutputTaken"       // another request's result is at the output's key
 )
+
+// Expired is the problem of a request that was not started within its time to
+// live.
+func Expired(r Request) *Problem {
+	again := "send it again, under another id"
+	if r.Upload() {
+		again = "upload it again"
+	}
+	return &Problem{
+		Code: CodeExpired, Stage: StageAccept, Retryable: true,
+		Message: fmt.Sprintf("the request was not started within its time to live of %v", r.TTL),
+		Hint:    again + "; if this happens often, run more workers or raise the TTL",
+	}
+}
 
 // JSON gives the object's bytes, indented, because people open it.
 func (f Failure) JSON() []byte {

@@ -23,13 +23,14 @@ func (r Request) Identify(found storage.Info) Identity {
 	if !found.Modified.IsZero() {
 		fields = append(fields, strconv.FormatInt(found.Modified.Unix(), 10)) // headers have whole seconds
 	}
-	return identify(fields...)
+	return identify(append(fields, r.Job.fields()...)...)
 }
 
 // IdentifyUnread gives the identity of r when its object can't be read: what
 // the sender knew of it stands in for what would have been found.
 func (r Request) IdentifyUnread() Identity {
-	return identify(r.ID, r.Input.Bucket, r.Input.Key, trimETag(r.ETag), r.Input.Version)
+	fields := []string{r.ID, r.Input.Bucket, r.Input.Key, trimETag(r.ETag), r.Input.Version}
+	return identify(append(fields, r.Job.fields()...)...)
 }
 
 // SameVersion says whether the object that is there now is the one that was

@@ -13,10 +13,14 @@ import (
 
 // Folders below the output, failure and state locations.
 const (
-	requestsFolder = "requests/" // in output and failure: of requests with an ID
-	recordsFolder  = "requests/" // in state: what was accepted under an ID, an inline body among it
-	cancelFolder   = "cancel/"   // in state: IDs that are not to be started
-	strikesFolder  = "strikes/"  // in state: runs that did not end
+	requestsFolder = "requests/"  // in output and failure: of requests with an ID
+	jobsFolder     = "jobs/"      // in output and failure: of items of jobs
+	recordsFolder  = "requests/"  // in state: what was accepted under an ID, an inline body among it
+	uploadsFolder  = "uploads/"   // in state: inputs that callers upload by a URL they were given
+	workersFolder  = "workers/"   // in state: what the workers have in flight
+	sweepName      = "sweep.json" // in state: what sweeps remember
+	cancelFolder   = "cancel/"    // in state: IDs that are not to be started
+	strikesFolder  = "strikes/"   // in state: runs that did not end
 )
 
 // Suffixes of terminal objects.
@@ -44,15 +48,18 @@ func (l Locations) FailureOf(r Request) storage.Ref {
 }
 
 // Reserved says that r is an upload whose key would put its result where
-// those of requests with an ID are, or Penstock's own objects. It is refused;
-// its failure object is at FailureOf as always.
+// those of requests with an ID or of jobs are, or Penstock's own objects. It is
+// refused; its failure object is at FailureOf as always.
 func (l Locations) Reserved(r Request) bool {
 	rel, ok := l.relative(r.Input)
-	return r.Upload() && ok && reserved(rel)
+	return r.Upload() && ok && reserved(r, rel)
 }
 
-func reserved(rel string) bool {
-	return strings.HasPrefix(rel, requestsFolder) || inStateFolder(rel)
+// reserved says so of the path of r's input. Items of jobs have a folder of
+// their own.
+func reserved(r Request, rel string) bool {
+	taken := r.Job == nil && (strings.HasPrefix(rel, requestsFolder) || strings.HasPrefix(rel, jobsFolder))
+	return taken || inStateFolder(rel)
 }
 
 // name is the path of r's terminal objects, without their suffix.
@@ -60,13 +67,18 @@ func (l Locations) name(r Request) string {
 	if !r.Upload() {
 		return requestsFolder + escapeID(r.ID)
 	}
-	rel, ok := l.relative(r.Input)
-	if !ok || reserved(rel) {
-		// Refused, but its failure needs a place that no other request has:
-		// escaped IDs have no "~".
-		return requestsFolder + "~" + hash(r.Input.Bucket+"/"+r.Input.Key)
+	folder, aside, input := "", requestsFolder, r.Input.Bucket+"/"+r.Input.Key
+	if r.Job != nil {
+		folder = jobsFolder + escapeID(r.Job.ID) + "/"
+		aside = folder // where the job's failures are looked for
 	}
-	return apart(rel)
+	rel, ok := l.relative(r.Input)
+	if !ok || reserved(r, rel) {
+		// Refused, but its failure needs a place that no other request has:
+		// escaped IDs have no "~", and no key holds its own hash.
+		return aside + "~" + hash(input)
+	}
+	return folder + apart(rel)
 }
 
 // relative is the input's key below its location, with the bucket before it
@@ -158,6 +170,32 @@ func hash(s string) string {
 // inline body it is the body itself, and the request's input.
 func (l Locations) RecordOf(id string) storage.Ref {
 	return below(l.State, recordsFolder+escapeID(id), "")
+}
+
+// Records is the folder of all records.
+func (l Locations) Records() storage.Ref {
+	return storage.Ref{Bucket: l.State.Bucket, Key: l.State.Key + recordsFolder}
+}
+
+// UploadOf names the input of the request of that ID, where its caller uploads
+// it by a URL that the front door has signed.
+func (l Locations) UploadOf(id string) storage.Ref {
+	return below(l.State, uploadsFolder+escapeID(id), "")
+}
+
+// Snapshots is the folder of all workers' snapshots.
+func (l Locations) Snapshots() storage.Ref {
+	return storage.Ref{Bucket: l.State.Bucket, Key: l.State.Key + workersFolder}
+}
+
+// SnapshotOf names what the worker of that name says of itself.
+func (l Locations) SnapshotOf(worker string) storage.Ref {
+	return below(l.State, workersFolder+escapeID(worker), "")
+}
+
+// SweepOf names what sweeps remember from one to the next.
+func (l Locations) SweepOf() storage.Ref {
+	return storage.Ref{Bucket: l.State.Bucket, Key: l.State.Key + sweepName}
 }
 
 // Cancels is the folder of all cancel markers.

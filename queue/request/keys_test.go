@@ -103,6 +103,10 @@ func TestStateHasAPlaceForEachThing(t *testing.T) {
 	l := locations(t, "s3://bkt/in/", "s3://bkt/out/", "s3://bkt/failed/", "s3://state/p")
 	for want, got := range map[string]storage.Ref{
 		"s3://state/p/requests/a%2Fb":    l.RecordOf("a/b"),
+		"s3://state/p/requests/":         l.Records(),
+		"s3://state/p/uploads/a%2Fb":     l.UploadOf("a/b"),
+		"s3://state/p/workers/":          l.Snapshots(),
+		"s3://state/p/workers/a%2Fb":     l.SnapshotOf("a/b"),
 		"s3://state/p/cancel/":           l.Cancels(),
 		"s3://state/p/cancel/a%2Fb":      l.CancelOf("a/b"),
 		"s3://state/p/strikes/ab/":       l.StrikesOf("ab"),
@@ -177,6 +181,12 @@ func FuzzKeys(f *testing.F) {
 		add("", in.Bucket, in.Key+key2)
 		add(id1, in.Bucket, key1)
 		add(id2, in.Bucket, key1)
+		for _, job := range []string{"a", "b"} {
+			item := request.Request{Input: storage.Ref{Bucket: in.Bucket, Key: fit(in.Key + key1)}, Job: &request.JobItem{ID: job, Items: 1}}
+			if item.Validate() == nil {
+				requests = append(requests, placed{item, l.OutputOf(item), l.FailureOf(item)})
+			}
+		}
 		// Inputs that are named after where another's results lie.
 		for _, r := range requests {
 			name := strings.TrimPrefix(r.output.Key, l.Output.Key)

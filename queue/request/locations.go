@@ -93,6 +93,8 @@ func checkLocation(ref storage.Ref) error {
 		return fmt.Errorf("%s names a version of an object, not a folder", ref)
 	case ref.Key != "" && !strings.HasSuffix(ref.Key, "/"):
 		return fmt.Errorf("%s is not a folder: its key must end in a slash", ref)
+	case slices.Contains(strings.Split(ref.Key, "/"), ".."):
+		return fmt.Errorf("%s has a \"..\" in its path, which servers read in different ways", ref)
 	case len(ref.Key) > maxLocationBytes:
 		return fmt.Errorf("%s has a key of %d bytes; at most %d leave room for the names below it", ref, len(ref.Key), maxLocationBytes)
 	}
@@ -155,19 +157,21 @@ func (l Locations) overlaps() []error {
 		}
 	}
 	for _, in := range l.Inputs {
-		if len(l.Inputs) > 1 && in.Bucket+"/" == requestsFolder {
-			errs = append(errs, fmt.Errorf("input: a bucket named %q can't be one of several: the results of requests with an ID are kept in a folder of that name", in.Bucket))
+		if len(l.Inputs) > 1 && (in.Bucket+"/" == requestsFolder || in.Bucket+"/" == jobsFolder) {
+			errs = append(errs, fmt.Errorf("input: a bucket named %q can't be one of several: a folder of that name holds the results of requests with an ID, or of jobs", in.Bucket))
 		}
 	}
 	return errs
 }
 
-// Allowed says whether the object lies in one of the input locations, or is a
-// record in the state location, where the front door keeps inline bodies. All
-// else in the state location is not for models, even inside an input location.
+// Allowed says whether the object lies in one of the input locations, or where
+// the front door keeps inputs in the state location: inline bodies, which are
+// records, and what callers upload by a URL that they were given. All else in
+// the state location is not for models, even inside an input location.
 func (l Locations) Allowed(input storage.Ref) bool {
 	if l.State.Contains(input) {
-		return strings.HasPrefix(input.Key[len(l.State.Key):], recordsFolder)
+		rel := input.Key[len(l.State.Key):]
+		return strings.HasPrefix(rel, recordsFolder) || strings.HasPrefix(rel, uploadsFolder)
 	}
-	return slices.ContainsFunc(l.Inputs, func(in storage.Ref) bool { return in.Contains(input) })
+	return !inStateFolder(input.Key) && slices.ContainsFunc(l.Inputs, func(in storage.Ref) bool { return in.Contains(input) })
 }

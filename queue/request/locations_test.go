@@ -70,6 +70,7 @@ func TestLocationsReportAllFaultsAtOnce(t *testing.T) {
 		{"results below the input", "s3://bkt/", "s3://bkt/out/", "s3://bkt/failed/", "", []string{
 			"output: s3://bkt/out/ lies in input s3://bkt/; give each a folder of its own", "failure: s3://bkt/failed/ lies in input s3://bkt/",
 		}},
+		{"a way up", "s3://bkt/in/", "s3://bkt/in/../out/", "s3://bkt/failed/", "", []string{"output: s3://bkt/in/../out/ has a"}},
 		{"an input below the output", "s3://bkt/out/in/", "s3://bkt/out/", "s3://bkt/failed/", "", []string{"input: s3://bkt/out/in/ lies in output s3://bkt/out/"}},
 		{"a failure below the output", "s3://bkt/in/", "s3://bkt/out/", "s3://bkt/out/failed/", "", []string{"failure: s3://bkt/out/failed/ lies in output"}},
 		{"a state below the output", "s3://bkt/in/", "s3://bkt/out/", "s3://bkt/failed/", "s3://bkt/out/x.penstock/", []string{"state: s3://bkt/out/x.penstock/ lies in output"}},
@@ -79,6 +80,7 @@ func TestLocationsReportAllFaultsAtOnce(t *testing.T) {
 		{"a bad name and a nesting", "s3://bkt/in/,s3://x", "s3://bkt/in/out/", "s3://bkt/failed/", "", []string{`input: "s3://x" is not an S3 URI`, "output: s3://bkt/in/out/ lies in input"}},
 		{"no room for names", "s3://bkt/in/", long, "s3://bkt/failed/", "", []string{"output: " + long + "/ has a key of 513 bytes; at most 512"}},
 		{"a bucket called requests among several", "s3://bkt/in/,s3://requests/in/", "s3://bkt/out/", "s3://bkt/failed/", "", []string{`input: a bucket named "requests" can't be one of several`}},
+		{"a bucket called jobs among several", "s3://bkt/in/,s3://jobs/in/", "s3://bkt/out/", "s3://bkt/failed/", "", []string{`input: a bucket named "jobs" can't be one of several`}},
 	} {
 		_, err := request.ParseLocations(c.input, c.output, c.failure, c.state)
 		wantLines(t, c.name, err, c.want)
@@ -114,27 +116,33 @@ func wantLines(t *testing.T, name string, err error, want []string) {
 	}
 }
 
-func TestAllowedIsBelowAnInputOrARecord(t *testing.T) {
+func TestAllowedIsBelowAnInputOrWhereTheFrontDoorKeepsThem(t *testing.T) {
 	t.Parallel()
 	l := locations(t, "s3://bkt/in,s3://other-bkt/", "s3://out-bkt/", "s3://failed-bkt/", "s3://other-bkt/.penstock/")
 	for uri, want := range map[string]bool{
-		"s3://bkt/in/a":                         true,
-		"s3://bkt/in/":                          true,
-		"s3://bkt/in2/a":                        false,
-		"s3://bkt/in":                           false,
-		"s3://bkt/a":                            false,
-		"s3://bkt2/in/a":                        false,
-		"s3://out-bkt/a":                        false,
-		"s3://other-bkt/a":                      true,
-		"s3://other-bkt/.penstock/requests/x":   true,
-		"s3://other-bkt/.penstock/strikes/ab/1": false,
-		"s3://other-bkt/.penstock/x":            false,
+		"s3://bkt/in/a":                                     true,
+		"s3://bkt/in/":                                      true,
+		"s3://bkt/in2/a":                                    false,
+		"s3://bkt/in":                                       false,
+		"s3://bkt/a":                                        false,
+		"s3://bkt2/in/a":                                    false,
+		"s3://out-bkt/a":                                    false,
+		"s3://other-bkt/a":                                  true,
+		"s3://other-bkt/.penstock/requests/x":               true,
+		"s3://other-bkt/.penstock/uploads/x":                true,
+		"s3://other-bkt/.penstock/strikes/ab/1":             false,
+		"s3://other-bkt/./.penstock/strikes/x":              false, // likewise
+		"s3://other-bkt/.penstock/x":                        false,
+		"s3://bkt/in/../a":                                  false, // which servers on file systems take for s3://bkt/a
+		"s3://other-bkt/.penstock/requests/../strikes/ab/1": false,
 	} {
 		if got := l.Allowed(ref(t, uri)); got != want {
 			t.Errorf("Allowed(%s) = %t, want %t", uri, got, want)
 		}
 	}
-	if record := l.RecordOf("a/b"); !l.Allowed(record) {
-		t.Errorf("the inline body at %s is not allowed", record)
+	for _, input := range []storage.Ref{l.RecordOf("a/b"), l.UploadOf("a/b")} {
+		if !l.Allowed(input) {
+			t.Errorf("%s is not allowed", input)
+		}
 	}
 }

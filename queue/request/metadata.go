@@ -3,9 +3,13 @@ package request
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/penstock/penstock/storage"
@@ -23,9 +27,31 @@ const (
 	UploadRecordErrors = "penstock-record-errors" // "report" or "fail"
 )
 
+var uploadNames = []string{UploadAccept, UploadID, UploadModel, UploadRecordErrors, UploadSignature, UploadTTL}
+
+// misspelt reports metadata that looks like an uploader's choice and is none:
+// passed over, it would give a result that was not asked for. Objects that
+// Penstock wrote, of whatever version, have other names: a result that is
+// copied to be an input, and the record of an inline body.
+func misspelt(metadata map[string]string) error {
+	if metadata[metaIdentity] != "" || metadata[metaDigest] != "" {
+		return nil
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(metadata)) {
+		ours := strings.HasPrefix(name, "penstock-") || strings.HasPrefix(name, "penstock_")
+		if ours && !slices.Contains(uploadNames, name) {
+			errs = append(errs, fmt.Errorf("there is no %.80q; there are %s", name, strings.Join(uploadNames, ", ")))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // ApplyUpload fills what r leaves open with what the uploader chose by
-// metadata on the input object. It returns the request and the name that the
-// uploader gave it, which does not change where its results lie.
+// metadata on the input object, whose names are in lower case. It returns the
+// request and the name that the uploader gave it, which does not change where
+// its results lie. A name that begins with "penstock-" and that there is none
+// of is an error, as a value is that can't be understood.
 func (r Request) ApplyUpload(metadata map[string]string) (Request, string, error) {
 	fill := func(field *string, key string) {
 		if *field == "" {
@@ -47,7 +73,7 @@ func (r Request) ApplyUpload(metadata map[string]string) (Request, string, error
 	if err := validateID(id); err != nil {
 		return r, "", fmt.Errorf("%s: %w", UploadID, err)
 	}
-	return r, id, r.Validate()
+	return r, id, errors.Join(misspelt(metadata), r.Validate())
 }
 
 // Metadata that stands on terminal objects. The names differ from the
@@ -152,7 +178,13 @@ func (r Request) SameInput(metadata map[string]string) bool {
 	if metadata[metaInput] != inputName(r.Input) {
 		return false
 	}
-	return r.Upload() || metadata[metaInferenceID] == bounded(r.ID, maxIDText)
+	return r.Upload() || r.SameID(metadata)
+}
+
+// SameID says whether a terminal object's metadata names the ID of r, on
+// whatever input.
+func (r Request) SameID(metadata map[string]string) bool {
+	return !r.Upload() && metadata[metaInferenceID] == bounded(r.ID, maxIDText)
 }
 
 // OwnResult says whether the object at ref is a terminal object that lies

@@ -108,7 +108,8 @@ func TestMetadataFitsHoweverLongTheNamesAre(t *testing.T) {
 			}
 		}
 	}
-	sum := 0
+	sum := len("penstock-write") + 8                // which package terminal adds
+	sum += len("penstock-dead-letter") + len("due") // and package worker, to failures that a person must see
 	for name, size := range most {
 		sum += len(name) + size
 	}
@@ -298,4 +299,30 @@ func FuzzProvenance(f *testing.F) {
 			t.Errorf("%d attempts come back as %d", attempts, got.Attempts)
 		}
 	})
+}
+
+func TestMetadataThatIsMisspeltIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	upload := request.Request{Input: storage.Ref{Bucket: "uploads", Key: "in/a"}}
+	for _, name := range []string{"penstock-modle", "penstock-timeout", "penstock_model", "penstock-"} {
+		_, _, err := upload.ApplyUpload(map[string]string{name: "digits", request.UploadSignature: "serve"})
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), request.UploadModel) {
+			t.Errorf("%s gave %v, want an error that names it and what there is", name, err)
+		}
+	}
+	if _, _, err := upload.ApplyUpload(map[string]string{"camera": "x", "penstocks": "y", "my-penstock-model": "z"}); err != nil {
+		t.Errorf("an uploader's own metadata gave %v", err)
+	}
+}
+
+// Who copies a result to be an input copies its metadata too, also where a
+// later version wrote more than this one knows.
+func TestAResultIsAnInputWithAllItsMetadata(t *testing.T) {
+	t.Parallel()
+	upload := request.Request{Input: storage.Ref{Bucket: "uploads", Key: "in/a"}}
+	m := provenance().Metadata(storage.Ref{Bucket: "results", Key: "a.out"})
+	m["penstock-of-a-later-version"], m["penstock-dead-letter"] = "x", "due"
+	if got, _, err := upload.ApplyUpload(m); err != nil || got != upload {
+		t.Errorf("ApplyUpload = %+v, %v", got, err)
+	}
 }

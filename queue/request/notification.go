@@ -15,7 +15,7 @@ import (
 type Notification struct {
 	InferenceID string
 	Input       string // the input object's URI
-	Endpoint    string // the model that was asked for
+	Endpoint    string // that was called, else the model that was asked for
 	Accept      string
 	ContentType string // of the input, as the request says it
 	Region      string

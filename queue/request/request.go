@@ -33,6 +33,11 @@ type Request struct {
 	// object that is there when the worker reads it decides.
 	ETag string
 	Size int64
+	// Sequencer is what S3's event calls the upload that it tells of: the same
+	// in each copy of the event, and another in an event of the next upload,
+	// also of the same bytes. It is for whoever decodes the event, and not
+	// sent on.
+	Sequencer string
 	// ContentType overrides the input object's own; Accept chooses the form of
 	// the result. Empty leaves it to the object and to the model.
 	ContentType string
@@ -46,6 +51,10 @@ type Request struct {
 	// and the body's or the model's default signature.
 	Model     string
 	Signature string
+	// Endpoint is the name by which the caller called, where it stands for a
+	// model (SageMaker's endpoints). It chooses nothing and is only told when
+	// the request has ended.
+	Endpoint string
 	// RecordErrors says what becomes of an input of many records of which some
 	// are bad: "report" writes each error in its record's place, "fail" fails
 	// the request. Empty leaves it to the model's file, which means "report"
@@ -61,6 +70,8 @@ type Request struct {
 	// Enqueued is when the request was accepted. Zero: the queue's own
 	// timestamp of the message counts.
 	Enqueued time.Time
+	// Job says that the request is an item of a batch job; nil when it is not.
+	Job *JobItem
 }
 
 // MaxIDBytes is the longest ID. SageMaker takes 64 characters.
@@ -79,14 +90,14 @@ const (
 // MaxDuration bounds TTL and Timeout. No queue keeps a message as long.
 const MaxDuration = 400 * 24 * time.Hour
 
-// Upload says that the request came from an object that was uploaded, not from
-// a caller who gave it an ID.
+// Upload says that the request has no ID that its caller gave it: it came from
+// an object that was uploaded, or is an item of a job.
 func (r Request) Upload() bool { return r.ID == "" }
 
 // wire is a request as it stands in a message.
 type wire struct {
 	ID             string     `json:"id,omitempty"`
-	Input          string     `json:"input"`
+	Input          string     `json:"input,omitempty"` // left out of an inline body's record: it is the input
 	VersionID      string     `json:"versionId,omitempty"`
 	ETag           string     `json:"etag,omitempty"`
 	Size           int64      `json:"size,omitempty"`
@@ -95,10 +106,13 @@ type wire struct {
 	OutputPath     string     `json:"outputPath,omitempty"`
 	Model          string     `json:"model,omitempty"`
 	Signature      string     `json:"signature,omitempty"`
+	Endpoint       string     `json:"endpoint,omitempty"`
 	RecordErrors   string     `json:"recordErrors,omitempty"`
 	TTLSeconds     float64    `json:"ttlSeconds,omitempty"`
 	TimeoutSeconds float64    `json:"timeoutSeconds,omitempty"`
 	Enqueued       *time.Time `json:"enqueued,omitempty"`
+	Item           *int       `json:"item,omitempty"`
+	Range          *rangeWire `json:"range,omitempty"`
 }
 
 // envelope is a message of ours. A message holds either one request's members
@@ -107,6 +121,9 @@ type envelope struct {
 	// Version is 1, and may be left out. A worker refuses a later one: its
 	// members could change what the request means.
 	Version int `json:"version,omitempty"`
+	// Job is that of all requests in the message, which then are items of one
+	// part of it.
+	Job *jobWire `json:"job,omitempty"`
 	wire
 	Requests []wire `json:"requests,omitempty"`
 }
@@ -121,14 +138,21 @@ func Encode(requests ...Request) (string, error) {
 	}
 	// Only the list: an empty "input" at the top would say something else.
 	body := struct {
-		Version  int    `json:"version"`
-		Requests []wire `json:"requests"`
+		Version  int      `json:"version"`
+		Job      *jobWire `json:"job,omitempty"`
+		Requests []wire   `json:"requests"`
 	}{Version: version}
 	for i, r := range requests {
 		if err := r.Validate(); err != nil {
 			return "", fmt.Errorf("request %d of %d: %w", i+1, len(requests), err)
 		}
-		body.Requests = append(body.Requests, toWire(r))
+		w := toWire(r)
+		w.ofJob(i, r.Job)
+		body.Requests = append(body.Requests, w)
+	}
+	var err error
+	if body.Job, err = toJobWire(requests); err != nil {
+		return "", err
 	}
 	b, err := json.Marshal(body)
 	return string(b), err
@@ -138,7 +162,7 @@ func toWire(r Request) wire {
 	w := wire{
 		ID: r.ID, Input: storage.Ref{Bucket: r.Input.Bucket, Key: r.Input.Key}.String(), VersionID: r.Input.Version,
 		ETag: r.ETag, Size: r.Size, ContentType: r.ContentType, Accept: r.Accept, OutputPath: r.OutputPath,
-		Model: r.Model, Signature: r.Signature, RecordErrors: r.RecordErrors,
+		Model: r.Model, Signature: r.Signature, Endpoint: r.Endpoint, RecordErrors: r.RecordErrors,
 		TTLSeconds: r.TTL.Seconds(), TimeoutSeconds: r.Timeout.Seconds(),
 	}
 	if !r.Enqueued.IsZero() {
@@ -147,30 +171,32 @@ func toWire(r Request) wire {
 	return w
 }
 
-func (w wire) requests() ([]Request, error) {
+// request is w as the message's element of that place, an item of job unless
+// that is nil.
+func (w wire) request(place int, job *jobWire) (Request, error) {
 	input, err := storage.ParseRef(w.Input)
 	if err != nil {
-		return nil, fmt.Errorf("input: %w", err)
+		return Request{}, fmt.Errorf("input: %w", err)
 	}
 	input.Version = w.VersionID
 	r := Request{
 		ID: w.ID, Input: input, ETag: trimETag(w.ETag), Size: w.Size,
 		ContentType: w.ContentType, Accept: w.Accept, OutputPath: w.OutputPath, Model: w.Model, Signature: w.Signature,
-		RecordErrors: w.RecordErrors,
+		Endpoint: w.Endpoint, RecordErrors: w.RecordErrors,
 	}
 	if r.TTL, err = seconds("ttlSeconds", w.TTLSeconds); err != nil {
-		return nil, err
+		return Request{}, err
 	}
 	if r.Timeout, err = seconds("timeoutSeconds", w.TimeoutSeconds); err != nil {
-		return nil, err
+		return Request{}, err
 	}
 	if w.Enqueued != nil {
 		r.Enqueued = w.Enqueued.UTC()
 	}
-	if err := r.Validate(); err != nil {
-		return nil, err
+	if r.Job, err = w.item(place, job); err != nil {
+		return Request{}, err
 	}
-	return []Request{r}, nil
+	return r, r.Validate()
 }
 
 // seconds turns a number of seconds into a duration of whole milliseconds.
@@ -220,6 +246,7 @@ func (r Request) Validate() error {
 		{"accept", r.Accept},
 		{"model", r.Model},
 		{"signature", r.Signature},
+		{"endpoint", r.Endpoint},
 	} {
 		if len(f.value) > 1024 || !printable(f.value) {
 			fault("%s must be at most 1024 bytes of printable text", f.name)
@@ -241,6 +268,9 @@ func (r Request) Validate() error {
 	}
 	if r.Timeout < 0 || r.Timeout > MaxDuration {
 		fault("timeoutSeconds is %v; it must be between 0 and %v", r.Timeout, MaxDuration)
+	}
+	if err := r.Job.validate(r); err != nil {
+		errs = append(errs, err)
 	}
 	if y := r.Enqueued.UTC().Year(); !r.Enqueued.IsZero() && (y < 1970 || y > 9999) {
 		fault("enqueued is in the year %d", y)

@@ -50,9 +50,10 @@ var (
 )
 
 // New gives the queue with this URL. It makes no call. Requests go to the
-// client's endpoint: the URL's host is not looked at.
+// client's endpoint: the URL's host is not looked at. The queue's own client is
+// like the given one, with WholeReplies.
 func New(client *awssqs.Client, url string) *Queue {
-	return &Queue{client: client, url: url}
+	return &Queue{client: awssqs.New(client.Options(), WholeReplies), url: url}
 }
 
 // URL is the queue's URL.
@@ -113,15 +114,16 @@ func (q *Queue) DeadLetterURL(ctx context.Context) (string, error) {
 }
 
 // URL asks SQS for the URL of the queue with this ARN
-// (arn:aws:sqs:REGION:ACCOUNT:NAME), which must be in the client's region. The
-// caller needs the permission sqs:GetQueueUrl.
+// (arn:aws:sqs:REGION:ACCOUNT:NAME), which must be in the client's region;
+// servers that imitate SQS name any. The caller needs the permission
+// sqs:GetQueueUrl.
 func URL(ctx context.Context, client *awssqs.Client, arn string) (string, error) {
 	part := strings.Split(arn, ":")
 	if len(part) != 6 || part[0] != "arn" || part[2] != "sqs" || part[4] == "" || part[5] == "" {
 		return "", fmt.Errorf("%q is not the ARN of a queue: it must be arn:aws:sqs:REGION:ACCOUNT:NAME", arn)
 	}
-	if region := client.Options().Region; part[3] != region {
-		return "", fmt.Errorf("the queue %s is not in the region %s, which this client is for", arn, region)
+	if o := client.Options(); part[3] != o.Region && o.BaseEndpoint == nil {
+		return "", fmt.Errorf("the queue %s is not in the region %s, which this client is for", arn, o.Region)
 	}
 	out, err := client.GetQueueUrl(ctx, &awssqs.GetQueueUrlInput{
 		QueueName:              &part[5],

@@ -406,6 +406,21 @@ func TestDeadLetterURLIsAskedFor(t *testing.T) {
 	}
 }
 
+// ElasticMQ's queues lie in a region "elasticmq", unless it is told otherwise.
+func TestDeadLetterURLIsAskedForWhateverRegionAnotherServerNames(t *testing.T) {
+	q, _ := open(t, func(c call) any {
+		if c.Action == "GetQueueUrl" {
+			return map[string]any{"QueueUrl": "http://elsewhere/000000000000/dead"}
+		}
+		return map[string]any{"Attributes": map[string]string{
+			"RedrivePolicy": `{"deadLetterTargetArn":"arn:aws:sqs:elasticmq:000000000000:dead","maxReceiveCount":5}`,
+		}}
+	})
+	if url, err := q.DeadLetterURL(t.Context()); err != nil || url != "http://elsewhere/000000000000/dead" {
+		t.Errorf("the URL is %q (%v)", url, err)
+	}
+}
+
 func TestDeadLetterURLIsEmptyWithoutRedrive(t *testing.T) {
 	q, _ := open(t, func(call) any { return map[string]any{"Attributes": map[string]string{"QueueArn": "arn"}} })
 	if url, err := q.DeadLetterURL(t.Context()); url != "" || err != nil {

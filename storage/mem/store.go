@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +34,7 @@ type bucket struct {
 	versioned bool
 	written   int
 	objects   map[string][]*version
+	keys      []string // of objects, sorted
 }
 
 // version is one state of a key. It never changes once it is written.
@@ -188,11 +188,11 @@ func (s *Store) delete(ctx context.Context, ref storage.Ref, opts storage.Delete
 	}
 	switch {
 	case ref.Version != "":
-		b.objects[ref.Key] = slices.DeleteFunc(b.objects[ref.Key], func(v *version) bool { return v.info.Ref.Version == ref.Version })
+		b.set(ref.Key, slices.DeleteFunc(b.objects[ref.Key], func(v *version) bool { return v.info.Ref.Version == ref.Version }))
 	case b.versioned:
 		b.add(&version{deleted: true, info: storage.Info{Ref: ref}})
 	default:
-		delete(b.objects, ref.Key)
+		b.set(ref.Key, nil)
 	}
 	return nil
 }
@@ -220,9 +220,13 @@ func (s *Store) list(prefix storage.Ref, startAfter string) ([]storage.Info, err
 		return nil, fmt.Errorf("no such bucket: %w", fs.ErrNotExist)
 	}
 	var found []storage.Info
-	for _, key := range slices.Sorted(maps.Keys(b.objects)) {
+	first, _ := slices.BinarySearch(b.keys, max(prefix.Key, startAfter))
+	for _, key := range b.keys[first:] {
+		if !strings.HasPrefix(key, prefix.Key) {
+			break
+		}
 		v := b.current(key)
-		if v == nil || key <= startAfter || !strings.HasPrefix(key, prefix.Key) {
+		if v == nil || key == startAfter {
 			continue
 		}
 		found = append(found, storage.Info{

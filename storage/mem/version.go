@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -44,12 +45,29 @@ func (b *bucket) find(ref storage.Ref) *version {
 func (b *bucket) add(v *version) {
 	key := v.info.Ref.Key
 	if !b.versioned {
-		b.objects[key] = []*version{v}
+		b.set(key, []*version{v})
 		return
 	}
 	b.written++
 	v.info.Ref.Version = "v" + strconv.Itoa(b.written)
-	b.objects[key] = append(b.objects[key], v)
+	b.set(key, append(b.objects[key], v))
+}
+
+// set makes these the versions of the key. Its keys are kept sorted: to sort
+// them at each listing would take tests of large jobs minutes.
+func (b *bucket) set(key string, versions []*version) {
+	i, known := slices.BinarySearch(b.keys, key)
+	switch {
+	case len(versions) == 0:
+		delete(b.objects, key)
+		if known {
+			b.keys = slices.Delete(b.keys, i, i+1)
+		}
+		return
+	case !known:
+		b.keys = slices.Insert(b.keys, i, key)
+	}
+	b.objects[key] = versions
 }
 
 // describe gives the version's Info, which the caller may change.

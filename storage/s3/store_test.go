@@ -83,6 +83,10 @@ func TestErrorsAreSortedByMeaning(t *testing.T) {
 		{400, "ExpiredToken", transient},
 		{503, "SlowDown", transient},
 		{500, "InternalError", transient},
+		{400, "BadRequest", transient},
+		{400, "InvalidRequest", transient},
+		{400, "KeyTooLongError", fs.ErrInvalid},
+		{400, "KMS.DisabledException", storage.ErrForbidden},
 		{301, "PermanentRedirect", transient},
 	} {
 		t.Run(fmt.Sprint(test.status, test.code), func(t *testing.T) {
@@ -121,6 +125,55 @@ func TestErrorsOfWritesAreSortedByMeaning(t *testing.T) {
 		s := open(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, r, http.StatusConflict, code) })
 		if _, err := s.Put(t.Context(), ref, nil, storage.PutOptions{IfNoneMatch: true}); !errors.Is(err, want) {
 			t.Errorf("%s gave %v, want %v", code, err, want)
+		}
+	}
+}
+
+// One such object must not look like a fault of the store: workers stop
+// receiving for that.
+func TestAnObjectThatIsLockedSaysSoAndWhatToDo(t *testing.T) {
+	for _, test := range []struct {
+		status                     int
+		code, message, why, remedy string
+	}{
+		{403, "InvalidObjectState", "The operation is not valid for the object's storage class", "archived", "restore"},
+		{400, "KMS.DisabledException", "arn:aws:kms:eu-west-1:1:key/k is disabled.", "KMS.DisabledException", "key"},
+		{400, "KMS.KMSInvalidStateException", "arn:aws:kms:eu-west-1:1:key/k is pending deletion.", "KMS.KMSInvalidStateException", "key"},
+		{400, "KMS.NotFoundException", "Invalid arn", "KMS.NotFoundException", "key"},
+		{400, "InvalidRequest", "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.", "SSE-C", "SSE-KMS"},
+	} {
+		s := open(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/xml")
+			w.WriteHeader(test.status)
+			if r.Method != http.MethodHead {
+				fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", test.code, test.message)
+			}
+		})
+		_, headErr := s.Head(t.Context(), ref)
+		_, getErr := s.Get(t.Context(), ref, storage.GetOptions{})
+		for _, err := range []error{headErr, getErr} {
+			locked, ok := errors.AsType[*storage.LockedError](err)
+			if !ok || !errors.Is(err, storage.ErrForbidden) {
+				t.Errorf("%s gave %v, want a LockedError that is ErrForbidden", test.code, err)
+				continue
+			}
+			if !strings.Contains(locked.Why, test.why) || !strings.Contains(locked.Remedy, test.remedy) || strings.Contains(err.Error(), "s3:ListBucket") {
+				t.Errorf("%s gave %v; to do: %s", test.code, err, locked.Remedy)
+			}
+		}
+	}
+}
+
+// Servers on file systems answer such keys with a 400 or a 500 that says
+// nothing, each time anew.
+func TestAKeyThatNoFileSystemHoldsIsInvalidThere(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusInternalServerError} {
+		s := open(t, func(w http.ResponseWriter, r *http.Request) { refuse(w, r, status, "") })
+		for key, invalid := range map[string]bool{"..": true, "in/.": true, "../in/x": true, "in/a\x00b": true, "in/...": false, "in/a..b": false} {
+			_, err := s.Get(t.Context(), storage.Ref{Bucket: "bucket", Key: key}, storage.GetOptions{})
+			if err == nil || errors.Is(err, fs.ErrInvalid) != invalid {
+				t.Errorf("%d for the key %q gave %v; is it to be fs.ErrInvalid: %t", status, key, err, invalid)
+			}
 		}
 	}
 }

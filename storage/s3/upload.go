@@ -86,7 +86,8 @@ func (u *upload) PutPart(ctx context.Context, number int, body []byte) error {
 
 // CopyPart implements storage.Upload. It needs s3:GetObject on the other
 // object. The bytes stay in S3, unless it is a range of an object of no more
-// than 5 MiB, which S3 refuses to copy.
+// than 5 MiB, which S3 refuses to copy, or the server can't copy into an upload:
+// MinIO can't into one with checksums.
 func (u *upload) CopyPart(ctx context.Context, number int, from storage.Info, offset, length int64) error {
 	step := fmt.Sprintf("copy %s to part %d of", from.Ref, number)
 	length, err := storage.PartRange(from, offset, length)
@@ -109,6 +110,10 @@ func (u *upload) CopyPart(ctx context.Context, number int, from storage.Info, of
 		in.CopySourceRange = new(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
 	}
 	out, err := u.store.client.UploadPartCopy(ctx, in)
+	switch code(err) {
+	case "InvalidArgument", "InvalidRequest", "NotImplemented": // the call is as S3 takes it: see above
+		return u.carryPart(ctx, number, from, offset, length)
+	}
 	if err != nil {
 		return wrap(step, u.ref, err)
 	}
@@ -123,7 +128,8 @@ func (u *upload) carryPart(ctx context.Context, number int, from storage.Info, o
 	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(object.Body)
+	body := make([]byte, length)
+	_, err = io.ReadFull(object.Body, body)
 	if err := errors.Join(err, object.Body.Close()); err != nil {
 		return fmt.Errorf("get %s: %w", from.Ref, err)
 	}

@@ -183,6 +183,32 @@ func TestRangeOfASmallObjectIsReadAndPut(t *testing.T) {
 	}
 }
 
+func TestARangeThatAServerCanNotCopyIsReadAndPut(t *testing.T) {
+	for _, code := range []string{"InvalidArgument", "InvalidRequest", "NotImplemented"} {
+		var calls []string
+		s := open(t, func(w http.ResponseWriter, r *http.Request) {
+			what := step(r)
+			calls = append(calls, what)
+			switch {
+			case what == http.MethodGet:
+				w.Header().Set("Content-Range", "bytes 2-3/20000000")
+				_, _ = w.Write([]byte("23"))
+			case strings.HasPrefix(what, "copy"):
+				refuse(w, r, http.StatusBadRequest, code)
+			default:
+				accept(w, r)
+			}
+		})
+		u := one(t, s, storage.PutOptions{})
+		if err := u.CopyPart(t.Context(), 2, storage.Info{Ref: storage.Ref{Bucket: "other", Key: "large"}, Size: 20_000_000, ETag: "e"}, 2, 2); err != nil {
+			t.Fatal(err)
+		}
+		if want := `[create part 1 copy 2 GET part 2]`; fmt.Sprint(calls) != want {
+			t.Errorf("%s: the calls were %v, want %s", code, calls, want)
+		}
+	}
+}
+
 func TestErrorsOfACompletionAreSortedByMeaning(t *testing.T) {
 	transient := errors.New("none of the contract's errors")
 	for _, test := range []struct {

@@ -19,7 +19,7 @@ type Hooked struct {
 
 // Hook sees a call and what makes it; what it returns is the reply. verb is
 // "head", "get", "list", "put" or "delete", or of an upload "upload", "part",
-// "complete" or "abort".
+// "copy", "complete" or "abort".
 type Hook func(ctx context.Context, verb string, ref storage.Ref, call func() error) error
 
 // OnCall sets the hook from now on; nil takes it away.
@@ -104,6 +104,10 @@ type hookedUpload struct {
 
 func (u *hookedUpload) PutPart(ctx context.Context, number int, part []byte) error {
 	return u.store.pass(ctx, "part", u.ref, func() error { return u.Upload.PutPart(ctx, number, part) })
+}
+
+func (u *hookedUpload) CopyPart(ctx context.Context, number int, from storage.Info, offset, length int64) error {
+	return u.store.pass(ctx, "copy", u.ref, func() error { return u.Upload.CopyPart(ctx, number, from, offset, length) })
 }
 
 func (u *hookedUpload) Complete(ctx context.Context) (info storage.Info, err error) {
