@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/penstock/penstock/worker/model"
 )
 
@@ -19,6 +21,11 @@ type awaited struct {
 // stopped and keeps its runner from the others, so past it the process ends.
 const grace = time.Minute
 
+// longRun is after how long a run's runner is lent to other models, and how
+// often it is told of a run that it still goes on: whoever asks why nothing else
+// of the model's is run finds the reason in the log.
+const longRun = time.Minute
+
 // ran is what is measured of a run.
 type ran struct {
 	model             string
@@ -26,14 +33,15 @@ type ran struct {
 	rows, filled      int64         // of the items; added to them
 	elements, padding int64         // of the run's inputs; those of them that no item sent
 	wait, predict     time.Duration // of the item that waited longest; for the run
+	background        bool          // it was led from there
 }
 
-// runShares runs shares in one go. A batch that fails is halved until the
+// runShares runs shares of a batch in one go. What fails is halved until the
 // culprit stands alone; the others succeed.
-func (b *batcher) runShares(q *bucket, shares []*share) {
-	began := time.Now()
+func (b *batcher) runShares(batch *batch, shares []*share) {
+	began, q := time.Now(), batch.bucket
 	r := assemble(q.key.policy, shares)
-	outputs, err := b.bounded(q.key, shares, r.parts)
+	outputs, err := b.bounded(batch, shares, r.parts)
 	took := time.Since(began)
 	if err == nil {
 		outputs = outputs[:len(shares)]
@@ -54,7 +62,7 @@ func (b *batcher) runShares(q *bucket, shares []*share) {
 			if s.length() < s.rows {
 				b.deliver(s, done{predict: took})
 			} else {
-				b.runShares(q, []*share{s})
+				b.runShares(batch, []*share{s})
 			}
 		}
 	case len(shares) == 1 || errors.Is(err, errOverrun):
@@ -63,8 +71,8 @@ func (b *batcher) runShares(q *bucket, shares []*share) {
 		}
 	default:
 		half := len(shares) / 2
-		b.runShares(q, shares[:half])
-		b.runShares(q, shares[half:])
+		b.runShares(batch, shares[:half])
+		b.runShares(batch, shares[half:])
 	}
 }
 
@@ -82,11 +90,12 @@ func (b *batcher) learn(q *bucket, r assembled, shares []*share, took time.Durat
 	b.observe(ran{
 		model: name, items: len(shares), rows: r.rows, filled: r.filled,
 		elements: r.elements, padding: r.padding, wait: wait, predict: took,
+		background: q.key.lane == background,
 	})
 }
 
 // bounded runs the model and watches the clock.
-func (b *batcher) bounded(key bucketKey, shares []*share, parts [][]model.Tensor) ([][]model.Tensor, error) {
+func (b *batcher) bounded(batch *batch, shares []*share, parts [][]model.Tensor) ([][]model.Tensor, error) {
 	r, err := b.await(shares)
 	if err != nil {
 		return nil, err
@@ -95,7 +104,7 @@ func (b *batcher) bounded(key bucketKey, shares []*share, parts [][]model.Tensor
 		outputs [][]model.Tensor
 		err     error
 	}
-	c := make(chan result, 1)
+	c, key := make(chan result, 1), batch.key
 	// Not waited for: if it hangs, the process ends around it.
 	go func() {
 		defer func() {
@@ -117,18 +126,22 @@ func (b *batcher) bounded(key bucketKey, shares []*share, parts [][]model.Tensor
 	began := time.Now()
 	t := time.NewTimer(b.limit)
 	defer t.Stop()
+	long := time.NewTicker(longRun)
+	defer long.Stop()
 	deserted := r.deserted
 	for {
 		select {
 		case r := <-c:
 			return r.outputs, r.err
+		case <-long.C:
+			b.lend(batch)
+			b.log.Warn("a run of the model goes on: what else the model has to do waits for its end, other models go on beside it", zap.String("model", key.policy.model.Name()),
+				zap.Int("items", len(shares)), zap.Duration("for", time.Since(began)), zap.Duration("limit", b.limit))
 		case <-deserted:
 			deserted = nil
 			t.Reset(min(grace, b.limit-time.Since(began)))
 		case <-t.C:
-			b.mu.Lock()
-			b.stopped = true
-			b.mu.Unlock()
+			b.overrun(shares)
 			b.hung()
 			return nil, fmt.Errorf("%w of %v", errOverrun, b.limit)
 		}

@@ -21,7 +21,7 @@ func BenchmarkDo(b *testing.B) {
 			var wg sync.WaitGroup
 			for range clients {
 				wg.Go(func() {
-					w := job(m, 1)
+					w := wish(m, 1)
 					for range items {
 						if d, err := bt.Do(b.Context(), b.Context(), w); err != nil || d.err != nil {
 							b.Error(err, d.err)
@@ -42,7 +42,7 @@ func BenchmarkDo(b *testing.B) {
 func BenchmarkDoHuge(b *testing.B) {
 	const rows = 100_000
 	m := fake.Double(1)
-	w := job(m, make([]float32, rows)...)
+	w := wish(m, make([]float32, rows)...)
 	bt := newBatcher(1, 32, 0, time.Hour)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -10,6 +10,7 @@ type bucketKey struct {
 	policy *policy // of their signature
 	shape  string  // of all inputs, but for the first dimension, filled up
 	lane   lane
+	single bool // there is one item in a run
 }
 
 // bucket holds what waits for one kind of run, in two lines, oldest first.
@@ -47,7 +48,8 @@ func (c class) other() class { return 1 - c }
 func (b *batcher) bucketFor(key bucketKey) *bucket {
 	q := b.buckets[key]
 	if q == nil {
-		q = &bucket{key: key, model: b.shareholder(key.policy.model.Name()), cost: key.policy.costOf(key.shape)}
+		h := holding{model: key.policy.model.Name(), background: key.lane == background}
+		q = &bucket{key: key, model: b.shareholder(h), cost: key.policy.costOf(key.shape)}
 		b.buckets[key] = q
 	}
 	return q
@@ -95,7 +97,7 @@ func (q *bucket) oldest() (first *entry) {
 // maxItems is how many items may be in one run.
 func (q *bucket) maxItems() int {
 	switch {
-	case q.key.policy.single.Load() || q.key.lane == solo:
+	case q.key.policy.single.Load() || q.key.lane == solo || q.key.single:
 		return 1
 	case q.key.lane == suspects:
 		return maxSuspects
@@ -111,7 +113,7 @@ func (q *bucket) compose(lead class, most int64) (shares []*share, rows int64, f
 		for _, e := range q.lines[c] {
 			n := e.rest()
 			if e.divisible() {
-				n = min(n, most-rows)
+				n = max(0, min(n, most-rows)) // the first can be larger than that
 			}
 			if len(shares) == maxItems || len(shares) > 0 && (rows+n > most || n == 0 && e.rows > 0) {
 				full = true

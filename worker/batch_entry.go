@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -80,6 +79,16 @@ func (b *batcher) join(f *flow, e *entry) {
 	f.early = nil
 }
 
+// hasBegun says whether a run of e has begun.
+func (e *entry) hasBegun() bool {
+	select {
+	case <-e.begun:
+		return true
+	default:
+		return false
+	}
+}
+
 // divisible says whether e may have its rows in several runs. What fits into
 // one stays in one.
 func (e *entry) divisible() bool {
@@ -137,11 +146,12 @@ func (b *batcher) deliver(s *share, d done) {
 func (b *batcher) conclude(e *entry) {
 	switch {
 	case len(e.flying) > 0 || e.queue != nil || e.left:
-	case e.failed != nil || e.withdrawn:
+	case e.failed != nil || e.withdrawn || e.again && b.stopped:
+		e.again = false // who withdraws it now finds nothing
 		close(e.over)
 	case e.again:
 		e.again, e.pieces, e.taken = false, nil, 0
-		b.line(b.bucketFor(bucketKey{e.policy, e.policy.shapeOf(e.tensors), e.lane}), e)
+		b.line(b.bucketFor(bucketKey{e.policy, e.policy.shapeOf(e.tensors), e.lane, e.single}), e)
 		b.engage()
 	case e.complete():
 		close(e.over)
@@ -159,7 +169,7 @@ func (e *entry) outcome(pending context.Context) (done, error) {
 		if err := context.Cause(pending); err != nil {
 			return done{}, err
 		}
-		return done{}, errors.New("withdrawn")
+		return done{}, errDraining // the batcher has stopped
 	}
 	slices.SortFunc(e.pieces, func(p, q piece) int { return int(p.from - q.from) })
 	outputs := make([][]model.Tensor, len(e.pieces))

@@ -23,7 +23,7 @@ type crowd struct {
 func pieces(m model.Model, n int, rows int) (works []work) {
 	f := new(flow)
 	for range n {
-		w := job(m, make([]float32, rows)...)
+		w := wish(m, make([]float32, rows)...)
 		w.flow = f
 		works = append(works, w)
 	}
@@ -40,12 +40,12 @@ func crowds() []crowd {
 			return works
 		}
 	}
-	huge := func(m model.Model) []work { return []work{job(m, make([]float32, 100_000)...)} }
+	huge := func(m model.Model) []work { return []work{wish(m, make([]float32, 100_000)...)} }
 	return []crowd{
 		{"nothing", func(model.Model) []work { return nil }},
 		{"an item of 100,000 rows", huge},
 		{"200 items of 100,000 rows", many(200, huge)},
-		{"200 items of 32 rows", many(200, func(m model.Model) []work { return []work{job(m, make([]float32, 32)...)} })},
+		{"200 items of 32 rows", many(200, func(m model.Model) []work { return []work{wish(m, make([]float32, 32)...)} })},
 		{"50 streams, each with 8 pieces of 8 rows", many(50, func(m model.Model) []work { return pieces(m, 8, 8) })},
 	}
 }
@@ -77,7 +77,7 @@ func TestASmallItemWaitsForAFewRunsAtMost(t *testing.T) {
 				for i := range probes {
 					time.Sleep(time.Duration(i) * 7 * time.Millisecond) // not in step with the runs
 					came := time.Now()
-					w := job(m, 1)
+					w := wish(m, 1)
 					d, err := b.Do(t.Context(), t.Context(), w)
 					doubled(t, w, d, err)
 					total, longest = total+d.wait, max(longest, d.wait)
@@ -115,7 +115,7 @@ func TestLargeAndSmallItemsShareFullRuns(t *testing.T) {
 		for range 200 { // batches of small items wait at any time
 			wg.Go(func() {
 				for ctx.Err() == nil {
-					w := job(m, 1)
+					w := wish(m, 1)
 					if d, err := b.Do(t.Context(), t.Context(), w); err != nil || d.err != nil {
 						t.Errorf("%v and %v", err, d.err)
 					}
@@ -124,7 +124,7 @@ func TestLargeAndSmallItemsShareFullRuns(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		before := len(r.Batches())
-		w := job(m, make([]float32, rows)...)
+		w := wish(m, make([]float32, rows)...)
 		patient, done := context.WithTimeout(t.Context(), time.Hour) // some 17 s are enough
 		defer done()
 		d, err := b.Do(patient, t.Context(), w)
@@ -162,8 +162,8 @@ func TestABusyModelDoesNotStarveAnother(t *testing.T) {
 					var wg sync.WaitGroup
 					enterAll(ctx, &wg, b, ones(busy, 1000))
 					for range 5 {
-						d, err := b.Do(t.Context(), t.Context(), job(other, 1))
-						doubled(t, job(other, 1), d, err)
+						d, err := b.Do(t.Context(), t.Context(), wish(other, 1))
+						doubled(t, wish(other, 1), d, err)
 						if d.wait > c.busy {
 							t.Errorf("an item of the other model waited %v, want no more than a run of %v", d.wait, c.busy)
 						}
@@ -206,7 +206,7 @@ func TestASoloRunIsAloneUntilItHasEnded(t *testing.T) {
 		m := fake.Double(1, r.Knob(), fake.Delay(30*time.Second))
 		b := newBatcher(3, 1, 0, time.Hour)
 		held, lose := context.WithCancelCause(t.Context())
-		w := job(m, 1)
+		w := wish(m, 1)
 		w.lane = solo
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -246,9 +246,9 @@ func TestAnItemInManyRunsIsWithdrawnInTheMiddle(t *testing.T) {
 		m := fake.Double(1, r.Knob(), fake.Delay(time.Second))
 		b := newBatcher(2, 4, 0, time.Hour)
 		pending, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(2500*time.Millisecond, func() { cancel(errExpired) })
+		time.AfterFunc(2500*time.Millisecond, func() { cancel(errDraining) })
 		began := time.Now()
-		_, err := b.Do(pending, t.Context(), job(m, make([]float32, 100)...))
+		_, err := b.Do(pending, t.Context(), wish(m, make([]float32, 100)...))
 		if took := time.Since(began); err == nil || context.Cause(pending) != err || took != 3*time.Second {
 			t.Errorf("got %v after %v, want the cause when its runs have ended", err, took)
 		}
@@ -269,7 +269,7 @@ func TestTheLimitIsForEachRunOfALargeItem(t *testing.T) {
 		slow := fake.HangWhen(first(50), make(chan struct{})) // for ever
 		m := fake.Double(1, slow, fake.Delay(time.Second))
 		b := newBatcher(1, 5, 0, time.Hour)
-		w := job(m, make([]float32, 100)...)
+		w := wish(m, make([]float32, 100)...)
 		w.limit = 1500 * time.Millisecond
 		d, err := b.Do(t.Context(), t.Context(), w)
 		doubled(t, w, d, err)

@@ -14,22 +14,34 @@ const leads = 3
 // shareholder is a model as far as it shares the runners with others. Each is
 // due the same time of them while it has work: the one that had least so far
 // goes next. So a model whose runs are short or whose requests are few does
-// not wait for all that another had sent before.
+// not wait for all that another had sent before. What a model does in the
+// background is shared by itself, or it would be held against its requests.
 type shareholder struct {
+	holding
 	had     float64 // seconds of the runners' time, in runs that have ended
 	due     float64 // seconds that its runs under way are expected to take
 	waiting int     // items
 	running int     // runs under way
+	lent    int     // of those, the ones whose runner is lent to other models
 	led     int     // runs in a row that small items led while large ones waited
-	cost    cost    // of all its runs, of whatever shape
+	cost    *cost   // of all its runs, of whatever shape, in the background too
 	ready   [2]*bucket
 }
 
-func (b *batcher) shareholder(name string) *shareholder {
-	m := b.models[name]
+// holding is what the runners' time is shared by.
+type holding struct {
+	model      string
+	background bool
+}
+
+func (b *batcher) shareholder(h holding) *shareholder {
+	m := b.models[h]
 	if m == nil {
-		m = new(shareholder)
-		b.models[name] = m
+		m = &shareholder{holding: h, cost: new(cost)}
+		if h.background {
+			m.cost = b.shareholder(holding{model: h.model}).cost
+		}
+		b.models[h] = m
 	}
 	return m
 }
@@ -40,20 +52,23 @@ func (m *shareholder) share() float64 { return m.had + m.due }
 func (m *shareholder) active() bool { return m.waiting+m.running > 0 }
 
 // arrive is called before work of m's comes in. Time that a model did not use
-// while it had no work is not saved up: it goes on from where the least of the
-// others is, or the last one was.
+// while it had no work is not saved up: it goes on from where the least of its
+// rivals is, or the one is that had most.
 func (b *batcher) arrive(m *shareholder) {
 	if m.active() {
 		return
 	}
-	least := math.Inf(1)
+	least, most := math.Inf(1), 0.0
 	for _, other := range b.models {
-		if other.active() {
+		if other.background != m.background {
+			continue
+		}
+		if most = max(most, other.had); other.active() {
 			least = min(least, other.had)
 		}
 	}
 	if math.IsInf(least, 1) {
-		least = b.clock
+		least = most
 	}
 	m.had = max(m.had, least)
 }
@@ -64,6 +79,7 @@ type batch struct {
 	shares   []*share
 	began    time.Time
 	expected float64 // seconds
+	lent     bool    // its runner is lent to other models
 }
 
 // engage makes a runner look for work: one that is idle, or else one that
@@ -80,14 +96,17 @@ func (b *batcher) engage() {
 	}
 }
 
-// run is a runner: it gathers and runs batches until nothing waits.
+// run is a runner: it gathers and runs batches until nothing waits, or it comes
+// out of a long run and another has its place.
 func (b *batcher) run() {
 	for {
 		batch, wait := b.gather()
 		switch {
 		case batch != nil:
-			b.runShares(batch.bucket, batch.shares)
-			b.landed(batch)
+			b.runShares(batch, batch.shares)
+			if !b.landed(batch) {
+				return
+			}
 		case wait == 0:
 			return // gather gave the runner back
 		default:
@@ -114,11 +133,11 @@ func (b *batcher) gather() (*batch, time.Duration) {
 	if q == nil {
 		return nil, soonest
 	}
-	batch := &batch{bucket: q, shares: q.next(lead), began: time.Now()}
+	batch := &batch{bucket: q, shares: b.fill(q, q.next(lead)), began: time.Now()}
 	rows := int64(0)
 	for _, s := range batch.shares {
 		rows += s.length()
-		b.take(q, s, batch)
+		b.take(s, batch)
 	}
 	if len(batch.shares) == 1 {
 		batch.shares[0].alone = true
@@ -135,24 +154,39 @@ func (b *batcher) gather() (*batch, time.Duration) {
 
 // take moves a share from its line to a run. What is left of a large item goes
 // to the end of its line.
-func (b *batcher) take(q *bucket, s *share, to *batch) {
-	e := s.entry
+func (b *batcher) take(s *share, to *batch) {
+	e, q := s.entry, s.queue
 	b.unline(e)
 	s.began, s.waited = to.began, to.began.Sub(e.queued)
 	if e.taken = s.to; e.rest() > 0 {
 		b.line(q, e)
 	}
 	e.flying = append(e.flying, s)
-	select {
-	case <-e.begun:
-	default:
+	if !e.hasBegun() {
 		e.wait = to.began.Sub(e.since)
 		close(e.begun)
 	}
 }
 
-// landed notes that a run has ended.
-func (b *batcher) landed(batch *batch) {
+// lend gives the place of a runner that is in a long run to other models: one
+// that hangs is not to hold up the rest. The model itself runs nothing else
+// meanwhile, so that however long its runs are no more of them are in memory at
+// a time than there are runners.
+func (b *batcher) lend(batch *batch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if batch.lent {
+		return
+	}
+	batch.lent = true
+	batch.model.lent++
+	b.idle++
+	b.engage()
+}
+
+// landed notes that a run has ended. It says whether its runner still has a
+// place: one that was lent is taken back only if nobody is in it.
+func (b *batcher) landed(batch *batch) (placed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.flying, batch)
@@ -162,19 +196,24 @@ func (b *batcher) landed(batch *batch) {
 		batch.model.due = 0 // whatever was lost in rounding
 	}
 	batch.model.had += time.Since(batch.began).Seconds()
-	b.clock = max(b.clock, batch.model.had)
+	if !batch.lent {
+		return true
+	}
+	batch.model.lent--
+	placed = b.idle > 0
+	if placed {
+		b.idle--
+	} else {
+		b.engage() // the model may run again
+	}
+	return placed
 }
 
 // choose gives the bucket of the next run and the class that leads it; without
 // one, how long until there can be one, or 0 when nothing waits that may run.
 func (b *batcher) choose() (q *bucket, lead class, soonest time.Duration) {
 	candidates, soonest := b.candidates()
-	var next *shareholder
-	for m, oldest := range candidates {
-		if next == nil || m.share() < next.share() || m.share() == next.share() && oldest.before(candidates[next]) {
-			next = m
-		}
-	}
+	next := b.turn(candidates)
 	if next == nil {
 		return nil, smalls, soonest
 	}
@@ -200,7 +239,7 @@ func (b *batcher) candidates() (candidates map[*shareholder]*entry, soonest time
 	}
 	for _, q := range b.buckets {
 		p, m := q.key.policy, q.model
-		if alone != nil && q != alone || p.concurrent > 0 && m.running >= p.concurrent {
+		if alone != nil && q != alone || b.full(m.model, p.concurrent) {
 			continue // whoever ends the run that is in the way looks again
 		}
 		if wait := q.patience(); wait > 0 {
@@ -225,6 +264,13 @@ func (b *batcher) candidates() (candidates map[*shareholder]*entry, soonest time
 		}
 	}
 	return candidates, soonest
+}
+
+// full says that no further run of a model may start: so many as it takes at a
+// time (0: any number) are under way, or one of them is long.
+func (b *batcher) full(model string, concurrent int) bool {
+	live, behind := b.shareholder(holding{model: model}), b.shareholder(holding{model, true})
+	return live.lent+behind.lent > 0 || concurrent > 0 && live.running+behind.running >= concurrent
 }
 
 func (e *entry) before(other *entry) bool { return e.turn < other.turn }

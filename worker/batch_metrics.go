@@ -33,8 +33,11 @@ func newBatchMetrics(r prometheus.Registerer, b *batcher, seconds []float64) *ba
 	}
 	r.MustRegister(m.items, m.rows, m.wait, m.run, m.filled, m.elements, m.padding, learned{b},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "penstock_queued_work_seconds", Help: "How long the runs will take, one after the other, for all that waits for one now or is in one.",
-		}, b.seconds))
+			Name: "penstock_queued_work_seconds", Help: "How long the runs will take, one after the other, for all that waits for one now or is in one, but for what waits in the background.",
+		}, b.seconds),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "penstock_background_work_seconds", Help: "How long the runs will take, one after the other, for all that waits for one in the background now.",
+		}, b.backgroundSeconds))
 	return m
 }
 
@@ -73,31 +76,47 @@ func (b *batcher) lines() map[string][2]float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lines := make(map[string][2]float64, len(b.models))
-	for name, m := range b.models {
+	for h, m := range b.models {
 		if m.cost.runs > 0 {
 			a, b := m.cost.line()
-			lines[name] = [2]float64{a, b}
+			lines[h.model] = [2]float64{a, b}
 		}
 	}
 	return lines
 }
 
 // seconds is how long the runs will take, one after the other, for all that
-// waits or is in a run. A shape that has not been run yet is taken to cost what
-// the model's others do; before its first run a model costs nothing.
+// waits or is in a run, without what waits in the background.
 func (b *batcher) seconds() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := 0.0
-	for _, q := range b.buckets {
-		c := q.cost
-		if c.runs == 0 {
-			c = &q.model.cost
-		}
-		s += q.seconds(c)
-	}
+	s := b.waiting(false)
 	for f := range b.flying {
 		s += max(0, f.expected-time.Since(f.began).Seconds())
+	}
+	return s
+}
+
+// backgroundSeconds is how long they will take for what waits there.
+func (b *batcher) backgroundSeconds() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting(true)
+}
+
+// waiting is how long the runs will take for what waits, in the background or
+// not. A shape that has not been run yet is taken to cost what the model's
+// others do; before its first run a model costs nothing.
+func (b *batcher) waiting(inBackground bool) (s float64) {
+	for key, q := range b.buckets {
+		if (key.lane == background) != inBackground {
+			continue
+		}
+		c := q.cost
+		if c.runs == 0 {
+			c = q.model.cost
+		}
+		s += q.seconds(c)
 	}
 	return s
 }

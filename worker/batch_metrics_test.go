@@ -56,10 +56,10 @@ func TestTheWorkThatIsQueuedIsKnownInSeconds(t *testing.T) {
 			}
 		}
 		seconds(0)
-		together(t, b, job(m, 0), job(m, make([]float32, 10)...), job(m, make([]float32, 5)...), job(m, 0))
+		together(t, b, wish(m, 0), wish(m, make([]float32, 10)...), wish(m, make([]float32, 5)...), wish(m, 0))
 		seconds(0)
 		var wg sync.WaitGroup
-		for _, w := range slices.Concat(ones(m, 1), ones(m, 25), []work{job(m, make([]float32, 95)...)}) {
+		for _, w := range slices.Concat(ones(m, 1), ones(m, 25), []work{wish(m, make([]float32, 95)...)}) {
 			wg.Go(func() {
 				d, err := b.Do(t.Context(), t.Context(), w)
 				doubled(t, w, d, err)

@@ -33,7 +33,7 @@ func lengths(c model.Config, knobs ...fake.Knob) *fake.Model {
 
 // row of the given numbers, as work on m.
 func rowOf(m model.Model, v ...float32) work {
-	w := job(m)
+	w := wish(m)
 	w.tensors, w.rows = []model.Tensor{numbers(int64(len(v)), v...)}, 1
 	return w
 }
@@ -59,7 +59,7 @@ func TestAnItemOfTheWrongShapeIsToldOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := lengths(model.Config{AllowedBatchSizes: []int{4}})
 		b := newBatcher(1, 8, time.Second, time.Hour)
-		w := job(m)
+		w := wish(m)
 		w.tensors, w.rows = []model.Tensor{{DType: model.Float32, Shape: []int64{1, 3, 1}, Data: make([]byte, 12)}}, 1
 		var wg sync.WaitGroup
 		wg.Go(func() { together(t, b, rowOf(m, 1, 2, 3)) })
@@ -95,7 +95,7 @@ func TestBisectionHoldsWithPaddingAndAllowedSizes(t *testing.T) {
 				if poisoned {
 					v[rnd.IntN(len(v))] = 13 * 2
 				}
-				w := job(m)
+				w := wish(m)
 				w.tensors, w.rows = []model.Tensor{numbers(int64(width), v...)}, int64(n)
 				wg.Go(func() {
 					d, err := b.Do(t.Context(), t.Context(), w)
@@ -170,7 +170,7 @@ func TestASignatureWhoseOutputsAreNoBatchsRunsItemByItem(t *testing.T) {
 						var wg sync.WaitGroup
 						for _, v := range items {
 							wg.Go(func() {
-								d, err := b.Do(t.Context(), t.Context(), job(m, v...))
+								d, err := b.Do(t.Context(), t.Context(), wish(m, v...))
 								sum := float32(0)
 								for _, x := range v {
 									sum += x
@@ -209,7 +209,7 @@ func TestASignatureThatDeclaresNoBatchRunsItemByItemFromTheStart(t *testing.T) {
 		b := newBatcher(1, 4, 0, time.Hour)
 		logs := logged(b)
 		works := ones(m, 3)
-		works[1] = job(m, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+		works[1] = wish(m, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 		together(t, b, works...)
 		b.runners.Wait()
 		if got := partsOf(&r); !slices.Equal(got, []int{1, 1, 1}) {

@@ -22,7 +22,7 @@ func rowsOfRuns(r *fake.Recorder) (rows []int64) {
 // ones is n jobs of one row, of numbers from 1 on.
 func ones(m model.Model, n int) (works []work) {
 	for i := range n {
-		works = append(works, job(m, float32(i+1)))
+		works = append(works, wish(m, float32(i+1)))
 	}
 	return works
 }
@@ -67,7 +67,7 @@ func TestRunsHaveAllowedSizesOnly(t *testing.T) {
 		m := fake.Double(1, r.Knob(), fake.Delay(time.Second)).WithConfig(&model.Config{AllowedBatchSizes: []int{2, 4, 8, 64}})
 		b := newBatcher(1, 10, 0, time.Hour) // 64 is more than the worker allows
 		ran := observed(b)
-		works := append(ones(m, 3), job(m, 7, 8), job(m, 9, 10, 11, 12, 13), job(m), job(m, make([]float32, 20)...))
+		works := append(ones(m, 3), wish(m, 7, 8), wish(m, 9, 10, 11, 12, 13), wish(m), wish(m, make([]float32, 20)...))
 		together(t, b, works...)
 		b.runners.Wait()
 		filled, rows := int64(0), int64(0)
@@ -95,7 +95,7 @@ func TestAFixedBatchIsFilledAndItsWasteCounts(t *testing.T) {
 		m := fixedDouble(r.Knob(), fake.Delay(time.Second))
 		b := newBatcher(1, 2, 0, time.Hour) // the model can't do less than it is made for
 		ran := observed(b)
-		together(t, b, job(m, 1), job(m, 1, 2, 3, 4, 5, 6, 7), job(m, 3))
+		together(t, b, wish(m, 1), wish(m, 1, 2, 3, 4, 5, 6, 7), wish(m, 3))
 		b.runners.Wait()
 		if got := rowsOfRuns(&r); !slices.Equal(got, []int64{4, 4, 4}) {
 			t.Errorf("runs of %v rows, want 4 each", got)
@@ -112,7 +112,7 @@ func TestABatchIsFilledWithRowsOfItsOwn(t *testing.T) {
 		none := func(part []model.Tensor) bool { return slices.Contains(values(part[0]), 0) }
 		m := fake.Double(1, fake.FailWhen(none, errPermanent)).WithConfig(&model.Config{AllowedBatchSizes: []int{8}})
 		b := newBatcher(1, 8, time.Second, time.Hour)
-		together(t, b, job(m, 1, 2), job(m, 3))
+		together(t, b, wish(m, 1, 2), wish(m, 3))
 		b.runners.Wait()
 	})
 }
@@ -139,10 +139,10 @@ func TestTheLearnedCostSaysHowFarABatchIsFilled(t *testing.T) {
 				m := fake.Double(1, r.Knob(), fake.Cost(c.run, 10*time.Millisecond)).WithConfig(&c.config)
 				b := newBatcher(1, 16, 0, time.Hour)
 				for _, n := range []int{1, 8, 16, 1, 8, 16} { // it learns
-					together(t, b, job(m, make([]float32, n)...))
+					together(t, b, wish(m, make([]float32, n)...))
 				}
 				before := len(r.Batches())
-				together(t, b, append([]work{job(m, make([]float32, 16)...)}, ones(m, c.waits)...)...)
+				together(t, b, append([]work{wish(m, make([]float32, 16)...)}, ones(m, c.waits)...)...)
 				if got := rowsOfRuns(&r)[before+1:]; !slices.Equal(got, c.want) {
 					t.Errorf("runs of %v, want %v", got, c.want)
 				}
@@ -157,7 +157,7 @@ func TestAnItemStaysInOneRunWhateverSizeIsChosen(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.Cost(time.Millisecond, time.Second)).WithConfig(&model.Config{AllowedBatchSizes: []int{2, 4, 8}})
 		b := newBatcher(1, 8, 0, time.Hour)
-		together(t, b, job(m, 1), job(m, 1, 2, 3, 4, 5), job(m, 6))
+		together(t, b, wish(m, 1), wish(m, 1, 2, 3, 4, 5), wish(m, 6))
 		for _, batch := range r.Batches() {
 			if batch.Rows != 2 && batch.Rows != 8 {
 				t.Errorf("a run of %d rows", batch.Rows)
@@ -175,7 +175,7 @@ func TestAModelsOwnTimeoutReplacesTheWorkers(t *testing.T) {
 			m := fake.Double(1).WithConfig(&model.Config{BatchTimeoutMicros: timeout})
 			b := newBatcher(1, 4, time.Second, time.Hour)
 			began := time.Now()
-			together(t, b, job(m, 1))
+			together(t, b, wish(m, 1))
 			if took := time.Since(began); took != want {
 				t.Errorf("it took %v, want %v", took, want)
 			}
@@ -195,7 +195,7 @@ func TestAModelHasNoMoreRunsAtOnceThanItMay(t *testing.T) {
 		wg.Go(func() { together(t, b, ones(a, 4)...) })
 		time.Sleep(time.Second)
 		began := time.Now()
-		together(t, b, job(z, 1))
+		together(t, b, wish(z, 1))
 		if took := time.Since(began); took != time.Second {
 			t.Errorf("the other model's item took %v, want its second", took)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,9 +22,10 @@ var errOverrun = errors.New("the model's run took longer than its time limit")
 type lane int
 
 const (
-	ordinary lane = iota
-	suspects      // were in flight when something went wrong; with their like only
-	solo          // with nobody, not even in another run
+	ordinary   lane = iota
+	background      // goes when none of the others waits, and fills the room that ordinary ones leave
+	suspects        // were in flight when something went wrong; with their like only
+	solo            // with nobody, not even in another run
 )
 
 // work is one item's wish to be run.
@@ -33,15 +35,19 @@ type work struct {
 	tensors   []model.Tensor // one for each input of signature
 	rows      int64
 	lane      lane
+	single    bool          // asks for runs of its own; others may have theirs at the same time
 	limit     time.Duration // how long the item waits for a run to end
 	flow      *flow         // what it is a piece of; nil when it is whole
 }
 
 // flow is what several works are pieces of, as the records of one object. It
-// is made by who cuts the pieces, for nothing but to be the same in all.
+// is made by who cuts the pieces, and is the same in all.
 type flow struct {
-	rows  int64    // that have come in: guarded by batcher.mu
-	early []*entry // those that came in as small items: guarded by batcher.mu
+	// Guarded by batcher.mu.
+	rows  int64    // that have come in
+	early []*entry // those that came in as small items
+	hung  bool     // a run with a piece of it has overrun the batcher's limit
+	alone bool     // and nothing else was in that run
 }
 
 // done is what became of a work that was run.
@@ -59,8 +65,8 @@ type done struct {
 //
 // A runner is taken before items are gathered. So a batch grows while the
 // model is busy, and an idle worker adds no delay. What a batch is made of is
-// decided in batch_gather.go and batch_bucket.go, by the settings in
-// batch_policy.go and the cost learned in cost.go; batch.go runs it.
+// decided in batch_gather.go, batch_background.go and batch_bucket.go, by the
+// settings in batch_policy.go and the cost learned in cost.go; batch.go runs it.
 type batcher struct {
 	maxRows int
 	timeout time.Duration // how long an idle runner waits for a batch to fill
@@ -72,13 +78,14 @@ type batcher struct {
 	mu       sync.Mutex
 	idle     int // runners not taken
 	buckets  map[bucketKey]*bucket
-	turns    uint64                  // counts whatever came in, so that it has an order
-	models   map[string]*shareholder // by name
-	clock    float64                 // of the runners' time, as the models share it
+	turns    uint64 // counts whatever came in, so that it has an order
+	models   map[holding]*shareholder
+	yielded  int // runs in a row that others led while background waited
 	policies recent[policyKey, *policy]
 	flying   map[*batch]struct{} // runs under way
 	wake     chan struct{}       // of size 1: something came in while a runner waits for a batch to fill
 	stopped  bool                // a run has overrun: nothing starts any more
+	stop     chan struct{}       // closed then
 	runners  sync.WaitGroup
 }
 
@@ -86,10 +93,11 @@ func newBatcher(runners, maxRows int, timeout, limit time.Duration) *batcher {
 	return &batcher{
 		maxRows: maxRows, timeout: timeout, limit: limit, idle: runners,
 		buckets:  make(map[bucketKey]*bucket),
-		models:   make(map[string]*shareholder),
+		models:   make(map[holding]*shareholder),
 		policies: recent[policyKey, *policy]{most: maxPolicies},
 		flying:   make(map[*batch]struct{}),
 		wake:     make(chan struct{}, 1),
+		stop:     make(chan struct{}),
 		observe:  func(ran) {},
 		hung:     func() {},
 		log:      zap.NewNop(),
@@ -98,11 +106,14 @@ func newBatcher(runners, maxRows int, timeout, limit time.Duration) *batcher {
 
 // Do runs w and returns its outputs. Until a run of it has begun it can be
 // withdrawn by pending; after that the result is awaited until held is done,
-// and then left behind. Either way the context's cause is returned.
+// and then left behind. Either way the context's cause is returned. Once any
+// run has overrun nothing begins any more: what waits ends with errDraining.
 //
 // An item with more rows than a batch takes goes through in several runs, each
 // of which it shares with others. Pending then withdraws what has not begun;
-// what has is awaited, and is of no use.
+// what has is awaited, and is of no use. Only where pending's cause is that its
+// time to live is over, or that its sender has cancelled it, an item that has
+// begun goes on: those are too late by then.
 func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 	e, err := b.enqueue(pending, w)
 	if err != nil {
@@ -111,7 +122,7 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 	defer b.leave(e)
 	t := time.NewTimer(w.limit)
 	defer t.Stop()
-	withdrawn, begun := pending.Done(), e.begun
+	withdrawn, begun, stop := pending.Done(), e.begun, b.stop
 	for {
 		select {
 		case <-e.over:
@@ -120,8 +131,13 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 			begun = nil
 			t.Reset(w.limit)
 		case <-withdrawn:
-			b.withdraw(e)
+			if why := context.Cause(pending); !e.hasBegun() || why != errExpired && why != errCancelled {
+				b.withdraw(e)
+			}
 			withdrawn = nil
+		case <-stop:
+			b.withdraw(e)
+			stop = nil
 		case <-held.Done():
 			return done{}, context.Cause(held)
 		case <-t.C:
@@ -149,7 +165,7 @@ func (b *batcher) enqueue(pending context.Context, w work) (*entry, error) {
 	if w.flow != nil {
 		b.join(w.flow, e)
 	}
-	b.line(b.bucketFor(bucketKey{p, p.shapeOf(w.tensors), w.lane}), e)
+	b.line(b.bucketFor(bucketKey{p, p.shapeOf(w.tensors), w.lane, w.single}), e)
 	b.engage()
 	return e, nil
 }
@@ -180,12 +196,38 @@ func (b *batcher) leave(e *entry) {
 	}
 }
 
+// overrun notes that a run of shares has overrun: nothing starts any more.
+func (b *batcher) overrun(shares []*share) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.stopped {
+		b.stopped = true
+		close(b.stop)
+	}
+	for _, s := range shares {
+		if f := s.flow; f != nil {
+			f.hung = true
+			f.alone = !slices.ContainsFunc(shares, func(other *share) bool { return other.flow != f })
+		}
+	}
+}
+
+// hungOver says whether a run with a piece of f has overrun, and whether nothing
+// else was in it.
+func (b *batcher) hungOver(f *flow) (hung, alone bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return f.hung, f.alone
+}
+
 // overdue gives the share of e whose run has taken longer than e's limit, or
 // how long until one can have.
 func (b *batcher) overdue(e *entry) (late *share, rest time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	rest = e.limit
+	if rest = e.limit; rest >= b.limit {
+		return nil, rest // any run ends at that, and then it is known that nothing starts any more
+	}
 	for _, s := range e.flying {
 		left := e.limit - time.Since(s.began)
 		if left <= 0 {
@@ -212,8 +254,11 @@ func (b *batcher) wait(ctx context.Context) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stopped {
+	switch {
+	case b.stopped:
 		return ErrModelHung
+	case len(b.flying) == 0: // it was something else that took the time
+		return nil
 	}
 	return left
 }

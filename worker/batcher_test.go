@@ -34,8 +34,8 @@ func values(t model.Tensor) (v []float32) {
 	return v
 }
 
-// job is work of rows of one number on m.
-func job(m model.Model, v ...float32) work {
+// wish is work of rows of one number on m.
+func wish(m model.Model, v ...float32) work {
 	return work{model: m, signature: m.Signatures()["serving_default"], tensors: []model.Tensor{numbers(1, v...)}, rows: int64(len(v)), limit: time.Hour}
 }
 
@@ -83,7 +83,7 @@ func TestAnIdleWorkerAddsNoDelay(t *testing.T) {
 		m := fake.Double(1, r.Knob())
 		b := newBatcher(1, 32, 0, time.Hour)
 		began := time.Now()
-		w := job(m, 1)
+		w := wish(m, 1)
 		d, err := b.Do(t.Context(), t.Context(), w)
 		doubled(t, w, d, err)
 		if took := time.Since(began); took != 0 || d.wait != 0 {
@@ -100,7 +100,7 @@ func TestABatchGrowsWhileTheModelIsBusy(t *testing.T) {
 		b := newBatcher(1, 4, 0, time.Hour)
 		var works []work
 		for i := range 10 {
-			works = append(works, job(m, float32(i)))
+			works = append(works, wish(m, float32(i)))
 		}
 		together(t, b, works...)
 		if got, want := partsOf(&r), []int{1, 4, 4, 1}; !slices.Equal(got, want) {
@@ -116,12 +116,12 @@ func TestAnIdleModelWaitsForItsBatchToFill(t *testing.T) {
 		m := fake.Double(1, r.Knob())
 		b := newBatcher(1, 4, time.Second, time.Hour)
 		began := time.Now()
-		together(t, b, job(m, 1), job(m, 2), job(m, 3))
+		together(t, b, wish(m, 1), wish(m, 2), wish(m, 3))
 		if got := partsOf(&r); !slices.Equal(got, []int{3}) || time.Since(began) != time.Second {
 			t.Errorf("batches of %v after %v, want one of 3 after the timeout", got, time.Since(began))
 		}
 		began = time.Now()
-		together(t, b, job(m, 1), job(m, 2), job(m, 3), job(m, 4))
+		together(t, b, wish(m, 1), wish(m, 2), wish(m, 3), wish(m, 4))
 		if took := time.Since(began); took != 0 {
 			t.Errorf("a full batch waited %v", took)
 		}
@@ -134,7 +134,7 @@ func TestABatchHasNoMoreRowsThanItMay(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.Delay(time.Second)).WithConfig(&model.Config{MaxBatchSize: 5})
 		b := newBatcher(1, 8, 0, time.Hour) // the model's own limit counts
-		together(t, b, job(m, 0), job(m, 1, 2), job(m, 3, 4), job(m, 5, 6), job(m, 7))
+		together(t, b, wish(m, 0), wish(m, 1, 2), wish(m, 3, 4), wish(m, 5, 6), wish(m, 7))
 		for _, batch := range r.Batches() {
 			if batch.Rows > 5 {
 				t.Errorf("a batch of %d rows, want at most 5", batch.Rows)
@@ -194,7 +194,7 @@ func TestBisectionFailsTheCulpritsOnly(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 16 {
 			wg.Go(func() {
-				w := job(m, float32(i))
+				w := wish(m, float32(i))
 				d, err := b.Do(t.Context(), t.Context(), w)
 				switch want := map[int]error{3: errPermanent, 11: errSoft}[i]; {
 				case want == nil:
@@ -220,7 +220,7 @@ func TestAHugeItemIsSplitAndJoinedInOrderAndLetsOthersBetween(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			w := job(m, huge...)
+			w := wish(m, huge...)
 			d, err := b.Do(t.Context(), t.Context(), w)
 			doubled(t, w, d, err)
 			if d.predict != 11*time.Second {
@@ -229,7 +229,7 @@ func TestAHugeItemIsSplitAndJoinedInOrderAndLetsOthersBetween(t *testing.T) {
 		})
 		time.Sleep(1500 * time.Millisecond)
 		began := time.Now()
-		w := job(m, 99)
+		w := wish(m, 99)
 		d, err := b.Do(t.Context(), t.Context(), w)
 		doubled(t, w, d, err)
 		if took := time.Since(began); took > 4*time.Second {
@@ -245,7 +245,7 @@ func TestAFaultInOnePieceFailsTheWholeItemAndStopsItsRest(t *testing.T) {
 		var r fake.Recorder
 		m := fake.Double(1, r.Knob(), fake.FailWhen(first(2), errPermanent), fake.Delay(time.Second))
 		b := newBatcher(1, 2, 0, time.Hour)
-		d, err := b.Do(t.Context(), t.Context(), job(m, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9))
+		d, err := b.Do(t.Context(), t.Context(), wish(m, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9))
 		if err != nil || !errors.Is(d.err, errPermanent) {
 			t.Errorf("got %v and %v, want the piece's error", err, d.err)
 		}
@@ -265,7 +265,7 @@ func TestPiecesThatDoNotFitTogetherAreThePermanentFaultOfTheModel(t *testing.T) 
 		})
 		m := fake.New("odd", "1", []*model.Signature{fake.Double(1).Signatures()["serving_default"]}, odd)
 		b := newBatcher(1, 2, 0, time.Hour)
-		d, err := b.Do(t.Context(), t.Context(), job(m, 1, 2, 3, 4))
+		d, err := b.Do(t.Context(), t.Context(), wish(m, 1, 2, 3, 4))
 		if e, ok := errors.AsType[*model.Error](d.err); err != nil || !ok || !e.Permanent {
 			t.Errorf("got %v and %v, want a permanent error of the model", err, d.err)
 		}
@@ -280,17 +280,17 @@ func TestAWithdrawnItemDoesNotRun(t *testing.T) {
 		b := newBatcher(1, 4, 0, time.Hour)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			d, err := b.Do(t.Context(), t.Context(), job(m, 1))
-			doubled(t, job(m, 1), d, err)
+			d, err := b.Do(t.Context(), t.Context(), wish(m, 1))
+			doubled(t, wish(m, 1), d, err)
 		})
 		synctest.Wait()
 		pending, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(errExpired) })
 		began := time.Now()
-		if _, err := b.Do(pending, t.Context(), job(m, 2)); !errors.Is(err, errExpired) || time.Since(began) != time.Second {
+		if _, err := b.Do(pending, t.Context(), wish(m, 2)); !errors.Is(err, errExpired) || time.Since(began) != time.Second {
 			t.Errorf("got %v after %v, want the cause after a second", err, time.Since(began))
 		}
-		if _, err := b.Do(pending, t.Context(), job(m, 3)); !errors.Is(err, errExpired) {
+		if _, err := b.Do(pending, t.Context(), wish(m, 3)); !errors.Is(err, errExpired) {
 			t.Errorf("got %v, want the cause", err)
 		}
 		wg.Wait()
@@ -319,7 +319,7 @@ func TestNothingIsLostInTheBatcher(t *testing.T) {
 				for i := range v {
 					v[i] = float32(rnd.IntN(40))
 				}
-				w := job(m, v...)
+				w := wish(m, v...)
 				w.lane = lane(rnd.IntN(3))
 				w.limit = time.Duration(1+rnd.IntN(2)) * time.Hour
 				start, patience := time.Duration(rnd.IntN(2000))*time.Millisecond, time.Duration(rnd.IntN(3000))*time.Millisecond
@@ -370,7 +370,7 @@ func TestEveryFullBatchFindsAnIdleRunnerAtOnce(t *testing.T) {
 			b := newBatcher(2, 2, time.Minute, time.Hour)
 			var wg sync.WaitGroup
 			enter := func(l lane) {
-				w := job(m, 1)
+				w := wish(m, 1)
 				w.lane = l
 				wg.Go(func() {
 					d, err := b.Do(t.Context(), t.Context(), w)

@@ -159,8 +159,8 @@ func TestEveryBoundIsGivenBack(t *testing.T) {
 			!w.decoding.TryAcquire(decoders()) || !w.isolation.TryAcquire(everybody) || !w.quarter.TryAcquire(maxSuspects) {
 			t.Error("some capacity was not given back")
 		}
-		if len(w.flights.up) != 0 || w.leases.count() != 0 {
-			t.Errorf("%d flights and %d leases are left", len(w.flights.up), w.leases.count())
+		if len(w.flights.up) != 0 || w.live.leases.count() != 0 {
+			t.Errorf("%d flights and %d leases are left", len(w.flights.up), w.live.leases.count())
 		}
 	})
 }

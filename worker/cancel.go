@@ -124,15 +124,22 @@ func (w *Worker) listCancels(ctx context.Context) (markers map[string]bool, err 
 // heedCancel makes the item end with errCancelled when its sender cancels it
 // before it is started. done ends that.
 func (w *Worker) heedCancel(it *item) (done func(), err error) {
+	if it.request.Job != nil {
+		return func() {}, w.heedJob(it)
+	}
 	if it.request.Upload() {
 		return func() {}, nil
 	}
 	return w.cancels.watch(it, w.cfg.Locations.CancelOf(it.request.ID).Key)
 }
 
-// dropCancel removes the marker of a request that has its verdict. What stays
-// of them does no harm, and a rule of the bucket ends it.
+// dropCancel removes the marker of a request that was not started: cancelled,
+// or expired, as those do whose callers gave them up. All workers list what
+// stays, until a rule of the bucket ends it.
 func (w *Worker) dropCancel(ctx context.Context, it *item) {
+	if it.request.Job != nil || it.request.Upload() {
+		return
+	}
 	marker := w.cfg.Locations.CancelOf(it.request.ID)
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
 	defer cancel()

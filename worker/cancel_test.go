@@ -69,6 +69,20 @@ func TestARequestThatWaitsForABatchIsNotStartedTenSecondsAfterItsCancel(t *testi
 	})
 }
 
+func TestTheMarkerOfARequestThatExpiresIsRemoved(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		info := p.upload("x", row(1))
+		p.cancel("late")
+		p.api(request.Request{ID: "late", Input: info.Ref, TTL: time.Minute, Enqueued: time.Now()})
+		time.Sleep(time.Hour)
+		p.start()
+		p.settled()
+		if got := p.list(".penstock/cancel/"); len(got) != 0 || len(p.list("failed/")) != 1 {
+			t.Errorf("markers are left: %q", got)
+		}
+	})
+}
+
 func TestAFinishedOutputBeatsItsCancel(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.start()
@@ -76,6 +90,7 @@ func TestAFinishedOutputBeatsItsCancel(t *testing.T) {
 		p.api(request.Request{ID: "done", Input: info.Ref})
 		p.settled()
 		p.cancel("done")
+		time.Sleep(2 * cancelPeriod) // so that the marker is known
 		p.api(request.Request{ID: "done", Input: info.Ref})
 		p.settled()
 		if _, _, ok := p.body(locations.OutputOf(request.Request{ID: "done", Input: info.Ref})); !ok || len(p.list("failed/")) != 0 {

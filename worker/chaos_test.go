@@ -56,7 +56,7 @@ func (w *process) cutting(choose func() cut) {
 		}
 		return errs
 	}
-	w.queue.set(func(q *queueShim) {
+	hook := func(q *queueShim) {
 		q.change = func(_ context.Context, _ time.Duration, m []*queue.Message, call func() []error) []error {
 			return batch(len(m), call)
 		}
@@ -68,7 +68,9 @@ func (w *process) cutting(choose func() cut) {
 			}
 			return m, nil
 		}
-	})
+	}
+	w.queue.set(hook)
+	w.jobs.set(hook)
 }
 
 // mixed is a story with every kind of request; wantMixed checks its end.
@@ -105,53 +107,80 @@ func (p *plant) wantMixed() {
 	for _, m := range p.letters() {
 		codes[m.Attributes[attrCode]] = true
 	}
-	if len(codes) != 2 || !codes[codeUnreadable] || !codes[request.CodeModelError] {
+	if len(codes) != 2 || !codes[request.CodeUnreadable] || !codes[request.CodeModelError] {
 		p.t.Errorf("the dead letters are of %v", codes)
 	}
 }
 
 // Every arrow of a message's life is cut once, in each way that it can be.
 func TestACutAtAnyCallLosesAndDoublesNothing(t *testing.T) {
+	everyCallIsCut(t, 30, cutStory{
+		options: []option{mixedModel()},
+		begin:   (*plant).mixed,
+		done:    func(p *plant) bool { return p.queue.Len() == 0 },
+		check: func(p *plant) {
+			p.settled()
+			p.wantMixed()
+			if left := p.strikes(); len(left) != 0 {
+				p.t.Errorf("strikes are left: %q", left)
+			}
+		},
+	})
+}
+
+// cutStory is some work in which calls are cut.
+type cutStory struct {
+	options []option     // of the workers
+	begin   func(*plant) // sends it
+	done    func(*plant) bool
+	check   func(*plant) // what is to be there when a second worker has gone on after a crash
+}
+
+// everyCallIsCut tells a story once for each call to the queue or the store that
+// it takes and each way to cut it, with that call cut. There are to be at least
+// so many calls. A short run takes one in twenty of them, from another on for each
+// way.
+func everyCallIsCut(t *testing.T, calls int64, story cutStory) {
 	for name, c := range map[string]cut{
 		"fault before": faultFirst, "fault after": faultAfter, "repeated": repeated, "crash before": crashFirst, "crash after": crashAfter,
 	} {
+		first, step := int64(1), int64(1)
+		if testing.Short() {
+			first, step = int64(c), 20
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			struck := 0
-			for n := int64(1); ; n++ {
-				var calls atomic.Int64
+			struck := int64(0)
+			for n := first; ; n += step {
+				var made atomic.Int64
 				in(t, func(t *testing.T, p *plant) {
-					p.mixed()
-					w := p.start(mixedModel())
+					story.begin(p)
+					w := p.start(story.options...)
 					w.cutting(func() cut {
-						if calls.Add(1) == n {
+						if made.Add(1) == n {
 							return c
 						}
 						return sound
 					})
-					p.eventually("the process is dead or done", func() bool { return w.dead.Load() || p.queue.Len() == 0 })
+					p.eventually("the process is dead or done", func() bool { return w.dead.Load() || story.done(p) })
 					if w.dead.Load() {
-						p.start(mixedModel())
+						p.start(story.options...)
 					}
-					p.settled()
-					p.wantMixed()
-					if left := p.strikes(); len(left) != 0 {
-						t.Errorf("strikes are left: %q", left)
-					}
+					story.check(p)
 				})
 				if t.Failed() {
 					t.Fatalf("call %d was cut", n)
 				}
-				if calls.Load() >= n {
-					struck++
+				if made.Load() >= n {
+					struck += step
 					continue
 				}
 				// How many calls there are differs a little from run to run: as
 				// many acknowledgements share one as happen to meet.
-				if n < 40 {
+				if n < calls+10 {
 					continue
 				}
-				if struck < 30 {
+				if struck+step <= calls {
 					t.Errorf("only %d calls were cut", struck)
 				}
 				return
@@ -160,15 +189,37 @@ func TestACutAtAnyCallLosesAndDoublesNothing(t *testing.T) {
 	}
 }
 
+// faulty draws for each call whether it is cut, in most percent of all at most.
+func faulty(rnd *rand.Rand, most int) func() cut {
+	percent := rnd.IntN(most)
+	random := rand.New(rand.NewPCG(rnd.Uint64(), 1))
+	odds := make([]cut, 4096)
+	for i := range odds {
+		if random.IntN(100) < percent {
+			odds[i] = cut(1 + random.IntN(3))
+		}
+	}
+	var draw atomic.Int64
+	return func() cut { return odds[draw.Add(1)%int64(len(odds))] }
+}
+
 // Many workers at a time, with faults, drains, duplicate events, new versions
 // and leases that are lost: what is there at the end is what was asked for.
 func TestNoStormMakesALieOfThePromises(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range storms() {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			in(t, func(t *testing.T, p *plant) { p.storm(rand.New(rand.NewPCG(seed, 7))) })
 		})
 	}
+}
+
+// storms is how many there are of a kind.
+func storms() uint64 {
+	if testing.Short() {
+		return 3
+	}
+	return 8
 }
 
 func (p *plant) storm(rnd *rand.Rand) {
@@ -186,20 +237,13 @@ func (p *plant) storm(rnd *rand.Rand) {
 		upload(i)
 	}
 	for range 12 {
-		faults, random := rnd.IntN(30), rand.New(rand.NewPCG(rnd.Uint64(), 1))
-		var draw atomic.Int64
-		odds := make([]cut, 4096)
-		for i := range odds {
-			if random.IntN(100) < faults {
-				odds[i] = cut(1 + random.IntN(3))
-			}
-		}
+		cuts := faulty(rnd, 30)
 		w := p.start(runs(fake.Delay(time.Duration(rnd.IntN(2000))*time.Millisecond)), with(func(c *Config) {
 			c.MaxBatchSize, c.Runners, c.MaxInFlight = 1+rnd.IntN(6), 1+rnd.IntN(2), 1+rnd.IntN(20)
 			c.VisibilityTimeout = time.Duration(3+rnd.IntN(20)) * time.Second
 			c.DrainTimeout = time.Duration(1+rnd.IntN(5000)) * time.Millisecond
 		}))
-		w.cutting(func() cut { return odds[draw.Add(1)%int64(len(odds))] })
+		w.cutting(cuts)
 		time.Sleep(time.Duration(rnd.IntN(20_000)) * time.Millisecond)
 		if rnd.IntN(2) == 0 {
 			upload(rnd.IntN(inputs))

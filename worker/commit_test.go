@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ func TestALostReplyToTheWriteIsFoundToBeOurs(t *testing.T) {
 		if n := len(p.recorder.Batches()); n != 1 {
 			t.Errorf("%d runs, want 1", n)
 		}
+		w.wantOutcomes(map[outcome]int{outcomeSucceeded: 1})
 	})
 }
 
@@ -116,8 +118,12 @@ func TestTheVersionThatIsThereNowHasTheTerminalObject(t *testing.T) {
 				p.settled()
 				p.submit("x", story.second)
 				p.settled()
+				runs := len(p.recorder.Batches())
 				p.send(event(old)) // S3 is late with a copy of the first event
 				p.settled()
+				if n := len(p.recorder.Batches()); n != runs {
+					t.Errorf("the late event has the model run %d times", n-runs)
+				}
 				if story.second == row(2) {
 					p.wantOutput("x", 2)
 				} else {
@@ -243,5 +249,28 @@ func TestACrashBetweenTheOutputAndTheOldFailuresRemovalLeavesOneObject(t *testin
 		p.start()
 		p.settled()
 		p.wantOutput("x", 1)
+	})
+}
+
+// What the uploader of the version before has chosen is not this one's choice.
+func TestAnInputThatIsOverwrittenWhileItIsReadHasItsOwnSettings(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		many := make([]float32, usualSize/4) // of which the first call reads a part
+		var gets atomic.Int64
+		p.start(hooked(func(_ context.Context, verb string, r ref, call func() error) error {
+			if verb == "get" && r.Key == "in/x" && gets.Add(1) == 2 {
+				p.upload("x", row(append(many, 1)...))
+			}
+			return call()
+		}))
+		r := request.Request{ID: "one", Input: p.upload("x", row(many...), request.UploadAccept, "text/csv").Ref}
+		p.api(r)
+		p.settled()
+		if _, info, ok := p.body(locations.OutputOf(r)); !ok || info.ContentType != "application/json" {
+			t.Errorf("the output is %s (there: %t); there are failures %q", info.ContentType, ok, p.list("failed/"))
+		}
+		if gets.Load() < 3 {
+			t.Errorf("it was read by %d calls: nothing was tested", gets.Load())
+		}
 	})
 }

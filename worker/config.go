@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -27,12 +28,23 @@ type Config struct {
 	// unreadable messages stay in the queue, released with backoff, until the
 	// queue's own redrive policy takes them; others have their failure object.
 	DeadLetters queue.Sender
+	// BatchQueue is a second queue, for messages of batch jobs: they are
+	// received as far as the worker has room for them beside what comes by
+	// Queue. Without it they come by Queue and are worked on in the same way,
+	// but each holds one of MaxInFlight. BatchRequests and BatchDeadLetters are
+	// to it what Requests and DeadLetters are to Queue.
+	BatchQueue                      queue.Receiver
+	BatchRequests, BatchDeadLetters queue.Sender
 	// Store holds inputs, results and state.
 	Store storage.Store
 	// Locations say where inputs may be read and where the rest is written.
 	Locations request.Locations
 	// Models are the models that requests may name.
 	Models model.Set
+
+	// Name is what the worker calls itself in its snapshots. No two workers
+	// may have the same. Default: at random.
+	Name string
 
 	Log     *zap.Logger           // nil logs nothing
 	Metrics prometheus.Registerer // nil measures nothing
@@ -50,7 +62,8 @@ type Config struct {
 	Runners int
 	// MaxInFlight is the most messages held at once. Default 8 batches, at
 	// least 64. Fewer than a batch's rows starve the model; more hold messages
-	// that other workers could start at once.
+	// that other workers could start at once. Of batch jobs half as many items
+	// are worked on beside them, a range of a file counting as an eighth.
 	MaxInFlight int
 	// MemoryLimit bounds, in bytes, the inputs, tensors and results that are
 	// in memory at once, as estimated from the inputs' sizes. Default 1 GiB.
@@ -89,6 +102,9 @@ const MinVisibilityTimeout = 3 * time.Second
 
 // withDefaults fills zero values.
 func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = rand.Text()
+	}
 	setDefault(&c.MaxBatchSize, 32)
 	setDefault(&c.Runners, 1)
 	setDefault(&c.MaxInFlight, max(64, 8*c.MaxBatchSize))
@@ -121,6 +137,7 @@ func setDefault[T comparable](v *T, d T) {
 func (c Config) validate() error {
 	f := faults{}
 	f.require(c.Queue != nil && c.Requests != nil, "no queue is given")
+	f.require(c.BatchQueue == nil || c.BatchRequests != nil, "nothing is given that sends to the queue of batch jobs")
 	f.require(c.Store != nil, "no object store is given")
 	f.require(c.Models != nil, "no model is given")
 	f.require(c.Notify.Topics != nil || c.Notify.Success == "" && c.Notify.Failure == "", "topics are named and nothing is given that publishes to them")

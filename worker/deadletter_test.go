@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,7 +52,7 @@ func TestAMessageThatIsNoRequestGoesToTheDeadLettersWithItsReason(t *testing.T) 
 		if m.Body != "hello\nworld" || m.Attributes["trace"] != "t1" {
 			t.Errorf("the letter is not the message: %+v", m)
 		}
-		if m.Attributes[attrCode] != codeUnreadable || !strings.Contains(m.Attributes[attrReason], "JSON") || m.Attributes[attrID] == "" {
+		if m.Attributes[attrCode] != request.CodeUnreadable || !strings.Contains(m.Attributes[attrReason], "JSON") || m.Attributes[attrID] == "" {
 			t.Errorf("the letter's attributes are %v", m.Attributes)
 		}
 		if w.counter("penstock_unreadable_messages_total") != 1 || w.counter("penstock_dead_letters_total") != 1 {
@@ -128,7 +130,7 @@ func TestADeadLetterQueueOutOfReachLosesNothing(t *testing.T) {
 		for _, m := range p.letters() {
 			codes[m.Attributes[attrCode]]++
 		}
-		if codes[codeUnreadable] != 1 || codes[request.CodeModelError] != 1 {
+		if codes[request.CodeUnreadable] != 1 || codes[request.CodeModelError] != 1 {
 			t.Errorf("the dead letters are %v, want one of each: %v", codes, w.outcomes())
 		}
 	})
@@ -173,7 +175,7 @@ func TestARedrivenRequestThatFailsAgainHasTheNewFailure(t *testing.T) {
 func TestReasonsFitIntoAttributes(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "plain", "tab\tand\x00nul\ufffe", strings.Repeat("é", 3000), "broken\xff"} {
-		o := queue.Outgoing{Body: "x", Attributes: map[string]string{attrReason: attributeText(s)}}
+		o := queue.Outgoing{Body: "x", Attributes: map[string]string{attrReason: request.LetterText(s)}}
 		if err := o.Validate(); err != nil || len(o.Attributes[attrReason]) > 1100 {
 			t.Errorf("%.20q: %v", s, err)
 		}
@@ -204,5 +206,63 @@ func TestALetterThatIsTooLargeForItsAttributesIsSentAllTheSame(t *testing.T) {
 		if letters := p.letters(); len(letters) != 1 {
 			t.Fatalf("%d dead letters, want 1", len(letters))
 		}
+	})
+}
+
+// A FIFO queue drops what has the deduplication id of something it has had.
+func TestLettersOfOneMessageAreNoCopiesOfEachOther(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		letters := &sentLetters{}
+		p.start(runs(fake.FailWhen(func([]model.Tensor) bool { return true }, errSoft)), with(func(c *Config) {
+			c.MaxAttempts, c.DeadLetters = 1, letters
+		}))
+		p.send(event(p.upload("a", row(1)), p.upload("b", row(2))))
+		p.settled()
+		ids := make(map[string]bool)
+		for _, m := range letters.sent {
+			ids[m.DedupID] = true
+			if len(m.DedupID) > 128 {
+				t.Errorf("the deduplication id %s has more than SQS's 128 characters", m.DedupID)
+			}
+		}
+		if len(letters.sent) != 2 || len(ids) != 2 {
+			t.Errorf("%d letters have the ids %v, want two", len(letters.sent), ids)
+		}
+	})
+}
+
+// sentLetters remembers what is sent.
+type sentLetters struct {
+	mu   sync.Mutex
+	sent []queue.Outgoing
+}
+
+func (s *sentLetters) Send(_ context.Context, messages ...queue.Outgoing) []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, messages...)
+	return make([]error, len(messages))
+}
+
+// A message of several requests that is redriven and comes back is split, and
+// its requests are redriven all the same.
+func TestARequestOfARedrivenMessageReplacesItsFailureAlsoWhenItIsSentAlone(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start(runs(fake.FailWhen(first(2), errPermanent)))
+		body := event(p.upload("a", row(1)), p.upload("b", row(2)))
+		p.send(body)
+		p.settled()
+		p.wantFailure("b", request.CodeModelError)
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+		p.send(body, attrReason, "a person looked at it")
+		if m, err := p.queue.Receive(t.Context(), 1, time.Second, 0); err != nil || len(m) != 1 {
+			t.Fatal(m, err)
+		}
+		p.start()
+		p.settled()
+		p.wantOutput("a", 1)
+		p.wantOutput("b", 2)
 	})
 }

@@ -65,11 +65,14 @@ func TestDrainHandsBackWhatItsLastPollBrings(t *testing.T) {
 		w := p.start()
 		p.eventually("the worker is ready", func() bool { return w.Ready() == nil })
 		w.queue.set(func(q *queueShim) {
-			q.receive = func(_ context.Context, call func() ([]*queue.Message, error)) ([]*queue.Message, error) {
+			q.receive = func(ctx context.Context, call func() ([]*queue.Message, error)) ([]*queue.Message, error) {
 				m, err := call()
 				if len(m) > 0 {
 					w.cancel()
 					synctest.Wait() // the drain has begun when the reply comes
+					if ctx.Err() != nil {
+						t.Error("the drain cancels the poll: what SQS was about to hand over is stranded until its visibility ends")
+					}
 				}
 				return m, err
 			}
@@ -176,11 +179,11 @@ func TestASettledMessageFreesItsLease(t *testing.T) {
 		p.eventually("the worker is ready", func() bool { return w.Ready() == nil })
 		var held []*lease
 		w.store.onCall(always(puts("out/"), func(_ context.Context, _ string, _ ref, call func() error) error {
-			w.leases.mu.Lock()
-			for l := range w.leases.held {
+			w.live.leases.mu.Lock()
+			for l := range w.live.leases.held {
 				held = append(held, l)
 			}
-			w.leases.mu.Unlock()
+			w.live.leases.mu.Unlock()
 			return call()
 		}))
 		p.submit("a", row(1))

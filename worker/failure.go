@@ -2,8 +2,8 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,16 +17,17 @@ import (
 // dead-letter queue when a person must look at it.
 func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 	ctx := it.lease.ctx
-	prov := it.provenance()
+	of := it.whole()
+	prov := of.provenance()
 	body := request.Failure{
 		Error: *r.problem, InferenceID: it.id, Input: it.request.Input.String(), Model: prov.Model,
 		Attempts: prov.Attempts, Time: time.Now().Add(w.cfg.Skew()).UTC(),
 	}.JSON()
-	metadata := prov.Metadata(w.cfg.Locations.FailureOf(it.request))
+	metadata := prov.Metadata(w.cfg.Locations.FailureOf(of.request))
 	if r.bury {
 		metadata[metaBuried] = "due"
 	}
-	v, err := w.terminals.PutFailure(ctx, it.claim(w.fence(it)), terminal.Document{Body: body, ContentType: "application/json", Metadata: metadata})
+	v, err := w.terminals.PutFailure(ctx, of.claim(w.fence(it)), terminal.Document{Body: body, ContentType: "application/json", Metadata: metadata})
 	switch {
 	case err != nil:
 		return outcomeRetried, err
@@ -36,7 +37,7 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 		return outcomeDuplicate, nil
 	}
 	if r.bury {
-		letter := it.request
+		letter := it.sent
 		letter.Enqueued = time.Time{} // who redrives it wants it run, whenever that is
 		message, err := request.Encode(letter)
 		if err != nil {
@@ -47,6 +48,9 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 		}
 	}
 	if v == terminal.Duplicate {
+		if r.problem.Code == request.CodeExpired { // by the sweep, maybe, which tells nobody
+			it.failed(r.problem, body)
+		}
 		return outcomeDuplicate, nil
 	}
 	it.failed(r.problem, body)
@@ -55,25 +59,25 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 
 // bury sends a message to the dead-letter queue with its reason.
 func (w *Worker) bury(ctx context.Context, l *lease, body, code, id, reason string) error {
-	if w.cfg.DeadLetters == nil {
+	if l.from.deadLetters == nil {
 		return nil
 	}
 	m := l.message
-	attributes := map[string]string{attrReason: attributeText(reason), attrCode: code, attrID: attributeText(id)}
+	attributes := map[string]string{attrReason: request.LetterText(reason), attrCode: code, attrID: request.LetterText(id)}
 	for k, v := range m.Attributes {
 		if _, ok := attributes[k]; !ok && len(attributes) < 10 {
 			attributes[k] = v
 		}
 	}
-	out := queue.Outgoing{Body: body, Attributes: attributes, Group: m.Group, DedupID: m.ID + "-" + code}
+	out := queue.Outgoing{Body: body, Attributes: attributes, Group: m.Group, DedupID: fmt.Sprintf("%s-%s-%x", m.ID, code, sha256.Sum256([]byte(body)))}
 	if out.Size() > queue.MaxMessageBytes {
 		out.Attributes = nil // the body leaves no room; the log has the reason
 	}
 	for tries := 0; ; tries++ {
-		err := w.leases.secure(l, w.cfg.callLimit())
+		err := l.from.leases.secure(l, w.cfg.callLimit())
 		if err == nil {
 			callCtx, cancel := context.WithTimeout(ctx, w.cfg.callLimit())
-			err = w.cfg.DeadLetters.Send(callCtx, out)[0]
+			err = l.from.deadLetters.Send(callCtx, out)[0]
 			cancel()
 		}
 		if err == nil {
@@ -92,26 +96,26 @@ func (w *Worker) bury(ctx context.Context, l *lease, body, code, id, reason stri
 func (w *Worker) buryUnreadable(l *lease, why error) bool {
 	m := l.message
 	w.metrics.unreadable.Inc()
-	err := w.bury(l.ctx, l, m.Body, codeUnreadable, m.ID, why.Error())
+	err := w.bury(l.ctx, l, m.Body, request.CodeUnreadable, m.ID, why.Error())
 	w.log.Error("unreadable message", zap.String(keyMessage, m.ID), zap.NamedError("reason", why),
-		zap.Bool("dead-lettered", err == nil && w.cfg.DeadLetters != nil), zap.Error(err))
-	return err == nil && w.cfg.DeadLetters != nil
+		zap.Bool("dead-lettered", err == nil && l.from.deadLetters != nil), zap.Error(err))
+	return err == nil && l.from.deadLetters != nil
 }
 
-// attributeText makes text fit for an SQS message attribute: not empty, legal
-// in XML, and not so long that it crowds out the body.
-func attributeText(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0xFFFE || c == 0xFFFF {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) > 1000 {
-		s = strings.ToValidUTF8(s[:1000], "") + "…"
+// runLimit is how long a run may take for the item.
+func (w *Worker) runLimit(it *item) time.Duration {
+	if it.request.Timeout > 0 {
+		return min(w.cfg.RunTimeout, it.request.Timeout)
 	}
-	if s == "" {
-		return "-"
+	return w.cfg.RunTimeout
+}
+
+// timedOut is the problem of an item on which, and on nothing else, the model
+// ran for too long.
+func (w *Worker) timedOut(it *item) *request.Problem {
+	return &request.Problem{
+		Code: request.CodeTimeout, Stage: request.StagePredict, Retryable: true,
+		Message: fmt.Sprintf("the model ran for more than %v on this input", w.runLimit(it)),
+		Hint:    "send a smaller input, or raise the request's or the worker's time limit",
 	}
-	return s
 }

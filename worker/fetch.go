@@ -22,13 +22,19 @@ var errExpired = errors.New("the request's time to live is over")
 // pendingContext gives the context that an item's start depends on. done
 // frees it.
 func (w *Worker) pendingContext(it *item) (ctx context.Context, done func()) {
-	ctx, cancel := context.WithCancelCause(it.lease.ctx)
-	it.withdraw = cancel
+	ctx, it.withdraw, done = w.starting(it.lease)
+	return ctx, done
+}
+
+// starting gives a context that ends when nothing of a message is to be started
+// any more. done frees it.
+func (w *Worker) starting(l *lease) (ctx context.Context, cancel context.CancelCauseFunc, done func()) {
+	ctx, cancel = context.WithCancelCause(l.ctx)
 	stop := context.AfterFunc(w.draining, func() { cancel(context.Cause(w.draining)) })
 	if w.draining.Err() != nil {
 		cancel(context.Cause(w.draining)) // at once: AfterFunc takes its time
 	}
-	return ctx, func() {
+	return ctx, cancel, func() {
 		stop()
 		cancel(nil)
 	}
@@ -60,7 +66,7 @@ func (w *Worker) fetch(it *item) (c *content, err error) {
 	if err := w.startable(it); err != nil {
 		return nil, err
 	}
-	c = &content{memory: w.memory}
+	c = &content{memory: w.memoryFor(it)}
 	defer func(held *content) {
 		if err != nil {
 			held.release()
@@ -68,6 +74,7 @@ func (w *Worker) fetch(it *item) (c *content, err error) {
 	}(c)
 	atOnce := min(segmentSize, w.cfg.MaxObjectSize)
 	size := min(cmp.Or(max(it.request.Size, 0), usualSize), atOnce)
+	asked := it.request
 	for {
 		if err := c.reserve(it.pending, weight(size)); err != nil {
 			return nil, err
@@ -75,12 +82,13 @@ func (w *Worker) fetch(it *item) (c *content, err error) {
 		if err := w.read(it, c, size); err != nil {
 			return nil, err
 		}
+		it.request = asked // what was learned before was another upload's, if there is another by now
 		if err := w.learn(it); err != nil {
 			return nil, err
 		}
 		c.records = codec.Streams(c.body, w.source(it, c), it.model) && codec.StreamsResults(it.model, it.request.Accept)
 		switch {
-		case c.records && (c.total > atOnce || compressed(c.body)):
+		case c.records && (c.total > atOnce || codec.Compressed(c.body)):
 			return c, c.reserve(it.pending, min(streamWeight, w.cfg.MemoryLimit))
 		case c.whole():
 			return c, nil
@@ -164,6 +172,7 @@ func (w *Worker) read(it *item, c *content, size int64) error {
 
 // unreadable is the problem that a store's answer to a read is, or err.
 func (w *Worker) unreadable(it *item, err error) error {
+	locked, _ := errors.AsType[*storage.LockedError](err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return w.notFound(it)
@@ -173,11 +182,17 @@ func (w *Worker) unreadable(it *item, err error) error {
 			Message: fmt.Sprintf("the object store refuses to look for %s: %v", it.request.Input, err),
 			Hint:    "give the object another key, or correct the version id",
 		}
+	case locked != nil:
+		return &attempt{request.Problem{
+			Code: request.CodeForbidden, Stage: request.StageFetch, Retryable: true,
+			Message: fmt.Sprintf("%s can't be read: %s", it.request.Input, locked.Why),
+			Hint:    locked.Remedy,
+		}}
 	case errors.Is(err, storage.ErrForbidden):
 		return &attempt{request.Problem{
 			Code: request.CodeForbidden, Stage: request.StageFetch, Retryable: true,
 			Message: fmt.Sprintf("the worker's credentials may not read %s", it.request.Input),
-			Hint:    "allow s3:GetObject on it (and s3:ListBucket, or a missing object looks like this too) for the worker's role",
+			Hint:    "allow the worker's role s3:GetObject on it (s3:GetObjectVersion where its bucket keeps versions), kms:Decrypt where it is encrypted with a KMS key, and s3:ListBucket, without which a missing object looks like this too",
 		}}
 	}
 	return err
@@ -197,21 +212,23 @@ func (w *Worker) notFound(it *item) error {
 
 // learn takes over what the input object itself says of the request.
 func (w *Worker) learn(it *item) error {
-	if request.OwnResult(it.request.Input, it.input.Metadata) {
+	// Of an event it is the worker's own doing; who names it in a job means it.
+	if it.request.Job == nil && request.OwnResult(it.request.Input, it.input.Metadata) {
 		return &skipped{outcomeIgnored, "the object is a result of Penstock's, where it was written"}
 	}
 	it.identity = it.request.Identify(it.input)
 	r, name, err := it.request.ApplyUpload(it.input.Metadata)
 	it.request = r
 	it.id = it.request.InferenceID(it.identity)
-	if it.request.Upload() && name != "" {
+	w.aboard.enter(it)
+	if it.request.Upload() && it.request.Job == nil && name != "" {
 		it.id = name
 	}
 	if err != nil {
 		return &request.Problem{
 			Code: request.CodeInvalid, Stage: request.StageFetch,
 			Message: fmt.Sprintf("the input object's metadata can't be understood: %v", err),
-			Hint:    "upload it again with valid x-amz-meta-penstock-* values",
+			Hint:    "upload it again with x-amz-meta-penstock-* names and values that are known",
 		}
 	}
 	if t := w.expires(it); !t.IsZero() && !time.Now().Before(t) {

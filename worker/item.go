@@ -25,6 +25,7 @@ const (
 // goroutine works on it at a time: that of its run, then that of settle.
 type item struct {
 	request request.Request
+	sent    request.Request // as it came, before what its object and its job say
 	message *queue.Message
 	lease   *lease
 
@@ -33,6 +34,7 @@ type item struct {
 	// own context goes on to what has begun.
 	pending  context.Context
 	withdraw context.CancelCauseFunc
+	entered  func() // to be called when it has its place, or has ended without
 
 	id       string // the inference id, for people
 	identity request.Identity
@@ -43,7 +45,12 @@ type item struct {
 	redriven bool        // a person sent it again from the dead-letter queue
 	suspect  bool        // may have been in flight when a process died
 	strike   storage.Ref // of the run under way; zero when there is none
+	makeRoom func()      // gives its place beside what else runs back, before its end
+	careful  bool        // it runs alone, though no run of it has crashed
+	single   bool        // its job asks for a run for each record
+	spot     string      // of a range: where the run under way began, which its strikes tell
 	history  strikes     // of runs before this one
+	marked   bool        // strikes may be left of a run that has ended
 	ran      bool        // the model was started on it
 	flow     flow        // its rows on their way through the model, for the batcher
 
@@ -62,6 +69,21 @@ func (it *item) attempts() int {
 	}
 	return n
 }
+
+// whole is the item of the file that it is a range of: a range that fails fails
+// its file. Its identity is the one that who assembles the file knows.
+func (it *item) whole() *item {
+	if !it.ranged() {
+		return it
+	}
+	file := *it
+	file.request = it.request.Whole()
+	file.identity = file.request.IdentifyUnread()
+	return &file
+}
+
+// ranged says that the item is a range of a record file.
+func (it *item) ranged() bool { return it.request.Job != nil && it.request.Job.Range != nil }
 
 // claim is the item's claim to its terminal object.
 func (it *item) claim(fence func(time.Duration) error) terminal.Claim {
@@ -112,7 +134,7 @@ func (w *Worker) newItem(r request.Request, m *queue.Message, l *lease) *item {
 	_, redriven := m.Attributes[attrReason]
 	_, marked := m.Attributes[attrSuspect]
 	it := &item{
-		request: r, message: m, lease: l, began: time.Now(),
+		request: r, sent: r, message: m, lease: l, began: time.Now(),
 		input:    storage.Info{Ref: r.Input, ETag: r.ETag},
 		identity: r.IdentifyUnread(),
 		redriven: redriven, suspect: m.ReceiveCount > 1 || marked,

@@ -24,6 +24,7 @@ const longestHold = queue.MaxLease - time.Hour
 // it ends no later than the queue's own.
 type lease struct {
 	message *queue.Message
+	from    *inlet
 	ctx     context.Context // done when the lease is lost; its cause says why
 	cancel  context.CancelCauseFunc
 

@@ -86,25 +86,29 @@ func TestALostLeaseStopsTheItemBeforeItsBatch(t *testing.T) {
 }
 
 func TestALeaseThatIsLostDuringTheRunStoresAndAcknowledgesNothing(t *testing.T) {
-	for name, h := range map[string]changeHook{
-		"by the queue's word": func(_ context.Context, _ time.Duration, m []*queue.Message, _ func() []error) []error {
+	for name, c := range map[string]struct {
+		noticed time.Duration
+		h       changeHook
+	}{
+		// Told by the first extension, after a third and a twelfth at most.
+		"by the queue's word": {26 * time.Second, func(_ context.Context, _ time.Duration, m []*queue.Message, _ func() []error) []error {
 			return each(m, queue.ErrLeaseLost)
-		},
-		"by our clock, the queue being out of reach": func(_ context.Context, _ time.Duration, m []*queue.Message, _ func() []error) []error {
+		}},
+		"by our clock, the queue being out of reach": {61 * time.Second, func(_ context.Context, _ time.Duration, m []*queue.Message, _ func() []error) []error {
 			return each(m, errCut)
-		},
-		"by our clock, the queue not answering": func(ctx context.Context, _ time.Duration, m []*queue.Message, _ func() []error) []error {
+		}},
+		"by our clock, the queue not answering": {61 * time.Second, func(ctx context.Context, _ time.Duration, m []*queue.Message, _ func() []error) []error {
 			<-ctx.Done()
 			return each(m, ctx.Err())
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, p *plant) {
 				w := p.start(runs(fake.Delay(5 * time.Minute)))
-				w.visibility(h)
+				w.visibility(c.h)
 				p.submit("x", row(1))
 				p.eventually("the lease is lost", func() bool { return w.outcomes()[outcomeLost] == 1 })
-				if d := time.Since(p.queue.Snapshot()[0].Message.Sent); d > 61*time.Second {
+				if d := time.Since(p.queue.Snapshot()[0].Message.Sent); d > c.noticed {
 					t.Errorf("it took %v to notice, with a lease of a minute", d)
 				}
 				w.kill() // whatever it would still do is not to be seen
@@ -142,6 +146,58 @@ func TestAWriteIsNotBegunWhenTheLeaseWouldNotOutlastIt(t *testing.T) {
 		p.settled()
 		p.wantOutput("x", 1)
 	})
+}
+
+// The queue counts a lease from when it heard of it, not from when its answer
+// came: a slow answer must not be taken for a longer lease.
+func TestTheClockOfALeaseRunsFromBeforeTheCall(t *testing.T) {
+	slow := func(_ context.Context, call func() ([]*queue.Message, error)) ([]*queue.Message, error) {
+		m, err := call()
+		if len(m) > 0 {
+			time.Sleep(9 * time.Second)
+		}
+		return m, err
+	}
+	// A write takes 15 seconds at most, and needs a quarter more to be begun.
+	for name, c := range map[string]struct {
+		run     time.Duration
+		receive func(context.Context, func() ([]*queue.Message, error)) ([]*queue.Message, error)
+		first   func(call func() []error) []error // extension
+	}{
+		"that received the message": {37 * time.Second, slow, nil}, // over at 46, the lease at 60
+		"that extended it": {70 * time.Second, nil, func(call func() []error) []error { // at 20: the lease is over at 80
+			errs := call()
+			time.Sleep(15 * time.Second)
+			return errs
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				p.submit("x", row(1))
+				w := p.start(runs(fake.Delay(c.run)), func(w *process, _ *Config) {
+					w.queue.set(func(q *queueShim) {
+						q.receive = c.receive
+						q.change = func(_ context.Context, _ time.Duration, m []*queue.Message, call func() []error) []error {
+							if c.first == nil {
+								return each(m, errCut)
+							}
+							defer func() { c.first = nil }()
+							return c.first(call)
+						}
+					})
+				})
+				w.store.onCall(always(puts("out/"), func(_ context.Context, _ string, r ref, call func() error) error {
+					t.Errorf("a write of %s was begun when the lease would not outlast it", r)
+					return call()
+				}))
+				p.eventually("it is given up", func() bool { return w.outcomes()[outcomeLost] == 1 })
+				w.kill()
+				p.start()
+				p.settled()
+				p.wantOutput("x", 1)
+			})
+		})
+	}
 }
 
 func TestAShortLeaseIsExtendedBeforeTheWrite(t *testing.T) {
@@ -187,6 +243,7 @@ func TestAfterElevenHoursAMessageIsHandedBack(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		w := p.start(runs(fake.Delay(13*time.Hour)), with(func(c *Config) { c.RunTimeout = 24 * time.Hour }))
 		p.submit("x", row(1))
+		time.Sleep(10*time.Hour + 50*time.Minute)
 		p.eventually("it is handed back", func() bool { return w.outcomes()[outcomeReleased] == 1 })
 		s := p.queue.Snapshot()[0]
 		if held := time.Since(s.Message.Sent); held < 11*time.Hour || held > 11*time.Hour+time.Minute {
@@ -208,6 +265,7 @@ func TestALongLeaseIsNotLostAtTheQueuesLimit(t *testing.T) {
 			c.RunTimeout = 24 * time.Hour
 		}))
 		p.submit("x", row(1))
+		time.Sleep(10*time.Hour + 50*time.Minute)
 		p.eventually("it is let go", func() bool { return len(w.outcomes()) > 0 })
 		w.wantOutcomes(map[outcome]int{outcomeReleased: 1})
 		w.kill()
@@ -349,6 +407,36 @@ func TestSecuringALostLeaseSaysSo(t *testing.T) {
 		k.stop(l)
 		if k.count() != 0 {
 			t.Error("a stopped lease is kept")
+		}
+	})
+}
+
+// SQS can take a receipt for good whose time is over, and would take the message
+// from whoever has it by then.
+func TestAMessageWhoseLeaseIsOverIsNotHandedBack(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.submit("x", row(1))
+		m, err := p.queue.Receive(t.Context(), 1, time.Hour, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := p.start()
+		released := 0
+		w.visibility(func(_ context.Context, d time.Duration, m []*queue.Message, _ func() []error) []error {
+			if d == 0 {
+				released++
+			}
+			return each(m, errCut)
+		})
+		for wait, want := range map[time.Duration]int{59 * time.Second: 1, 61 * time.Second: 0} {
+			l := w.live.leases.hold(t.Context(), m[0], time.Now())
+			l.from = w.live
+			time.Sleep(wait)
+			w.release(t.Context(), l, 0)
+			if released != want {
+				t.Errorf("released %d times after %v, want %d", released, wait, want)
+			}
+			released = 0
 		}
 	})
 }

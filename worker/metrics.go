@@ -45,7 +45,12 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 	r.MustRegister(m.outcomes, m.stages, m.deadLetters, m.unreadable,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "penstock_messages_in_flight", Help: "Messages that this worker holds.",
-		}, func() float64 { return float64(w.leases.count()) }),
+		}, func() (n float64) {
+			for _, in := range w.inlets() {
+				n += float64(in.leases.count())
+			}
+			return n
+		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "penstock_ready", Help: "1 while the worker takes new messages.",
 		}, func() float64 {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -83,7 +84,7 @@ func (w *Worker) notify(ctx context.Context, it *item, o outcome) {
 // notification is the message about an item.
 func (w *Worker) notification(it *item, e *ending, withBody bool) string {
 	n := request.Notification{
-		InferenceID: it.id, Input: it.request.Input.String(), Endpoint: it.request.Model,
+		InferenceID: it.id, Input: it.request.Input.String(), Endpoint: cmp.Or(it.request.Endpoint, it.request.Model),
 		Accept: it.request.Accept, ContentType: it.request.ContentType, Region: w.cfg.Notify.Region,
 		Received: it.accepted, Ended: time.Now().Add(w.cfg.Skew()),
 	}

@@ -9,8 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/worker/model/fake"
 )
 
@@ -141,6 +143,75 @@ func TestAnEndIsToldAtLeastOnceThoughAWorkerDiesOverIt(t *testing.T) {
 				if failed := name == "failure"; (sent[0].topic == "bad") != failed || (sent[0].message["failureReason"] != nil) != failed {
 					t.Errorf("a %s was told as %v", name, sent[0])
 				}
+			})
+		})
+	}
+}
+
+func TestANotificationNamesTheEndpointThatWasCalled(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		var told topics
+		p.start(tells(&told))
+		info := p.upload("x", row(2))
+		p.api(request.Request{ID: "a", Input: info.Ref, Model: "double"})
+		p.api(request.Request{ID: "b", Input: info.Ref, Model: "double", Endpoint: "my-endpoint"})
+		p.settled()
+		names := make(map[any]any)
+		for _, m := range told.messages() {
+			names[m.message["inferenceId"]] = m.message["requestParameters"].(map[string]any)["endpointName"]
+		}
+		if names["a"] != "double" || names["b"] != "my-endpoint" {
+			t.Errorf("the endpoints are %v", names)
+		}
+	})
+}
+
+func TestARequestThatTheSweepLetExpireIsToldByTheWorkerThatReceivesIt(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		info := p.upload("x", row(2))
+		r := request.Request{ID: "late", Input: info.Ref, TTL: time.Minute, Enqueued: time.Now()}
+		p.api(r)
+		time.Sleep(10 * time.Minute)
+		ref := locations.FailureOf(r)
+		prov := request.Provenance{Identity: r.IdentifyUnread(), InferenceID: r.ID, Input: r.Input}
+		body := request.Failure{Error: request.Problem{Code: request.CodeExpired}}.JSON()
+		if _, err := p.store.Put(t.Context(), ref, body, storage.PutOptions{Metadata: prov.Metadata(ref)}); err != nil {
+			t.Fatal(err)
+		}
+		var told topics
+		w := p.start(tells(&told))
+		p.settled()
+		w.wantOutcomes(map[outcome]int{outcomeDuplicate: 1})
+		if sent := told.messages(); len(sent) != 1 || sent[0].topic != "bad" || !strings.Contains(sent[0].message["failureReason"].(string), request.CodeExpired) {
+			t.Errorf("sent were %v", sent)
+		}
+	})
+}
+
+// A client below the store repeats a write whose reply was lost, and is told that
+// something is there: the request's own result, which is news all the same.
+func TestAnEndIsToldThoughItsWriteMetItsOwnEffect(t *testing.T) {
+	for name, c := range map[string]struct {
+		input  string
+		folder string
+		want   outcome
+	}{
+		"success": {row(2), "out/", outcomeSucceeded},
+		"failure": {"no json", "failed/", outcomeFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				var told topics
+				w := p.start(tells(&told), hooked(always(on("put", c.folder), func(_ context.Context, _ string, _ ref, call func() error) error {
+					_ = call() // its reply is what gets lost
+					return call()
+				})))
+				p.submit("x", c.input)
+				p.settled()
+				if n := len(told.messages()); n != 1 {
+					t.Errorf("%d messages, want one", n)
+				}
+				w.wantOutcomes(map[outcome]int{c.want: 1})
 			})
 		})
 	}

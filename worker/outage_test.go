@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/penstock/penstock/queue"
 	qmem "github.com/penstock/penstock/queue/mem"
+	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
 )
 
@@ -179,6 +181,33 @@ func TestAnOutageLongerThanThePatienceHandsBackWithoutHarm(t *testing.T) {
 			t.Errorf("the outage left %q, %d dead letters and %q", p.list("failed/"), p.dead.Len(), p.strikes())
 		}
 	})
+}
+
+func TestNotReadyWhileAPlaceToWriteToIsMissing(t *testing.T) {
+	for name, places := range map[string][3]string{
+		"output":  {"s3://nowhere/out/", "s3://results/failed/", "s3://results/.penstock/"},
+		"failure": {"s3://results/out/", "s3://nowhere/failed/", "s3://results/.penstock/"},
+		"state":   {"s3://results/out/", "s3://results/failed/", "s3://nowhere/.penstock/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				w := p.start(with(func(c *Config) {
+					var err error
+					if c.Locations, err = request.ParseLocations("s3://uploads/in/", places[0], places[1], places[2]); err != nil {
+						t.Fatal(err)
+					}
+				}))
+				p.submit("a", row(1))
+				time.Sleep(time.Minute)
+				if err := w.Ready(); err == nil || !strings.Contains(err.Error(), "s3://nowhere/") {
+					t.Errorf("without it the worker is ready: %v", err)
+				}
+				if n := p.count(qmem.InFlight); n != 0 {
+					t.Errorf("%d messages were received, with no place for what becomes of them", n)
+				}
+			})
+		})
+	}
 }
 
 func TestNotReadyBeforeTheStoreAnswers(t *testing.T) {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ func TestABadInputHurtsOnlyItself(t *testing.T) {
 		"unknown model":           {func(p *plant) { p.submit("bad", row(1), request.UploadModel, "none") }, request.CodeUnknownModel, request.StageAccept},
 		"unknown format":          {func(p *plant) { p.submit("bad", row(1), request.UploadAccept, "text/html") }, "NotAcceptable", request.StageEncode},
 		"bad metadata":            {func(p *plant) { p.submit("bad", row(1), request.UploadTTL, "soon") }, request.CodeInvalid, request.StageFetch},
+		"misspelt metadata":       {func(p *plant) { p.submit("bad", row(1), "penstock-modle", "other") }, request.CodeInvalid, request.StageFetch},
 		"expired metadata":        {func(p *plant) { p.submit("bad", row(1), request.UploadTTL, "0.001") }, request.CodeExpired, request.StageAccept},
 		"too large":               {func(p *plant) { p.submit("bad", strings.Repeat(" ", 200<<10)) }, request.CodeTooLarge, request.StageFetch},
 		"not there":               {func(p *plant) { p.send(event(storage.Info{Ref: ref{Bucket: "uploads", Key: "in/bad"}})) }, request.CodeNotFound, request.StageFetch},
@@ -79,7 +81,8 @@ func (p *plant) failureOf(r request.Request) string {
 func TestAForbiddenLocationIsNeverRead(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		w := p.start()
-		w.store.onCall(always(on("", "secret"), func(_ context.Context, verb string, r ref, call func() error) error {
+		secret := func(_ string, r ref) bool { return r.Bucket == "uploads" && strings.HasSuffix(r.Key, "secret") }
+		w.store.onCall(always(secret, func(_ context.Context, verb string, r ref, call func() error) error {
 			t.Errorf("%s of %s", verb, r)
 			return call()
 		}))
@@ -92,12 +95,38 @@ func TestAForbiddenLocationIsNeverRead(t *testing.T) {
 		if got := p.failureOf(r); got != request.CodeForbidden {
 			t.Errorf("the failure's code is %s", got)
 		}
+		// On a server that keeps objects in files this is the same object.
+		r = request.Request{ID: "spy3", Input: ref{Bucket: "uploads", Key: "in/../secret"}}
+		p.api(r)
+		p.settled()
+		if got := p.failureOf(r); got != request.CodeForbidden {
+			t.Errorf("the failure's code is %s", got)
+		}
 		// The worker's own strikes and markers are no inputs either.
 		r = request.Request{ID: "spy2", Input: ref{Bucket: "results", Key: ".penstock/strikes/x"}}
 		p.api(r)
 		p.settled()
 		if got := p.failureOf(r); got != request.CodeForbidden {
 			t.Errorf("the failure's code is %s", got)
+		}
+	})
+}
+
+// An object that nobody can read as it is fails by itself: the store is not at
+// fault, and others go on.
+func TestALockedInputFailsAloneAndSaysWhatToDo(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start(hooked(always(on("get", "in/locked"), answer(fmt.Errorf("get: %w", &storage.LockedError{Why: "it is archived", Remedy: "restore it"})))))
+		p.submit("locked", row(1))
+		p.submitMany(3)
+		p.eventually("the others have results", func() bool { return len(p.list("out/")) == 3 })
+		if err := w.Ready(); err != nil {
+			t.Errorf("the worker says that it is not ready: %v", err)
+		}
+		p.settled()
+		f := p.wantFailure("locked", request.CodeForbidden)
+		if !strings.Contains(f.Error.Message, "can't be read: it is archived") || f.Error.Hint != "restore it" {
+			t.Errorf("the failure is %+v", f.Error)
 		}
 	})
 }
@@ -191,6 +220,22 @@ func TestTheTTLEndsWhileTheRequestWaits(t *testing.T) {
 	}
 }
 
+func TestARequestThatIsOverItsTTLIsNotRead(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		w.store.onCall(always(on("get", "in/"), func(_ context.Context, _ string, r ref, call func() error) error {
+			t.Errorf("%s was read", r)
+			return call()
+		}))
+		r := request.Request{ID: "late", Input: p.upload("late", row(1)).Ref, TTL: time.Second, Enqueued: time.Now().Add(-2 * time.Second)}
+		p.api(r)
+		p.settled()
+		if got := p.failureOf(r); got != request.CodeExpired {
+			t.Errorf("the failure's code is %s", got)
+		}
+	})
+}
+
 func TestTheUploadersTTLEndsWhileTheUploadWaits(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.start(runs(fake.Delay(time.Minute)))
@@ -209,6 +254,34 @@ func TestARunThatHasBegunDoesNotExpire(t *testing.T) {
 		p.submit("slow", row(1), request.UploadTTL, "30s")
 		p.settled()
 		p.wantOutput("slow", 1)
+	})
+}
+
+// Nor does one that needs several runs, between them; and a cancel is as late.
+func TestARequestOfManyRunsThatHasBegunIsFinished(t *testing.T) {
+	rows := make([]float32, 40)
+	for i := range rows {
+		rows[i] = float32(i)
+	}
+	slow := []option{runs(fake.Delay(10 * time.Second)), with(func(c *Config) { c.MaxBatchSize = 4 })}
+	in(t, func(t *testing.T, p *plant) {
+		p.start(slow...)
+		p.submit("x", row(rows...), request.UploadTTL, "30")
+		p.settled()
+		p.wantOutput("x", rows...)
+	})
+	in(t, func(t *testing.T, p *plant) {
+		p.start(slow...)
+		r := request.Request{ID: "late", Input: p.upload("late", row(rows...)).Ref}
+		p.api(r)
+		p.eventually("it runs", func() bool { return len(p.recorder.Batches()) > 1 })
+		if _, err := p.store.Put(t.Context(), locations.CancelOf(r.ID), nil, storage.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		p.settled()
+		if got := p.list("out/"); len(got) != 1 || len(p.list("failed/")) != 0 {
+			t.Errorf("there is %q and %q, want the output", got, p.list("failed/"))
+		}
 	})
 }
 

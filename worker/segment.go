@@ -1,13 +1,10 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/penstock/penstock/storage"
 )
@@ -32,7 +29,7 @@ type content struct {
 	total   int64  // bytes of all of it
 	records bool   // it is worked on record by record
 
-	memory   *semaphore.Weighted
+	memory   bound
 	reserved int64
 }
 
@@ -63,9 +60,6 @@ func (c *content) release() {
 	c.reserved = 0
 }
 
-// compressed says whether body begins like gzip's.
-func compressed(body []byte) bool { return bytes.HasPrefix(body, []byte{0x1f, 0x8b}) }
-
 // segments reads an object piece by piece, one piece ahead of its reader: each
 // by a call that is tried again by itself, and all of the version that the
 // first was of. It takes two pieces of memory, and no connection waits while
@@ -74,10 +68,12 @@ type segments struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	fetch  func(ctx context.Context, offset, length int64) ([]byte, error)
-	total  int64
+	total  int64        // offset of their end
+	step   int64        // bytes of a piece
 	next   int64        // offset of the piece that is to be asked for
 	piece  []byte       // what of it has not been read
 	ahead  chan fetched // the piece under way; nil when there is none
+	err    error        // of the piece that is missing: nothing follows it
 }
 
 type fetched struct {
@@ -85,9 +81,15 @@ type fetched struct {
 	err  error
 }
 
-// newSegments reads on behind c.body.
-func (w *Worker) newSegments(ctx context.Context, it *item, c *content) *segments {
-	s := &segments{total: c.total, next: int64(len(c.body)), piece: c.body}
+// newSegments reads the bytes [from, to) of the item's input, of which the
+// first are there.
+func (w *Worker) newSegments(ctx context.Context, it *item, first []byte, from, to int64) *segments {
+	return w.newSegmentsOf(ctx, it, first, from, to, segmentSize)
+}
+
+// newSegmentsOf is newSegments with pieces of another size.
+func (w *Worker) newSegmentsOf(ctx context.Context, it *item, first []byte, from, to, step int64) *segments {
+	s := &segments{total: to, step: step, next: from + int64(len(first)), piece: first}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.fetch = func(ctx context.Context, offset, length int64) (body []byte, err error) {
 		return w.readFrom(ctx, it, offset, length)
@@ -102,7 +104,7 @@ func (s *segments) order() {
 	if s.next >= s.total {
 		return
 	}
-	offset, length := s.next, min(segmentSize, s.total-s.next)
+	offset, length := s.next, min(s.step, s.total-s.next)
 	s.next += length
 	ahead := make(chan fetched, 1)
 	s.ahead = ahead
@@ -115,14 +117,16 @@ func (s *segments) order() {
 // Read implements io.Reader.
 func (s *segments) Read(b []byte) (int, error) {
 	if len(s.piece) == 0 {
-		if s.ahead == nil {
+		switch {
+		case s.err != nil: // not the end: some readers ask again after an error
+			return 0, s.err
+		case s.ahead == nil:
 			return 0, io.EOF
 		}
 		f := <-s.ahead
 		s.ahead = nil
-		if f.err != nil {
-			s.next = s.total // nothing follows a piece that is missing
-			return 0, f.err
+		if s.err = f.err; s.err != nil {
+			return 0, s.err
 		}
 		s.piece = f.body
 		s.order()

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/queue/request"
@@ -19,18 +21,15 @@ import (
 
 // Message attributes that Penstock sets.
 const (
-	attrReason  = "penstock-reason"  // on dead letters: why, for a person
-	attrCode    = "penstock-code"    // on dead letters: why, for a program
-	attrID      = "penstock-id"      // on dead letters: the inference id
+	attrReason  = request.LetterReason
+	attrCode    = request.LetterCode
+	attrID      = request.LetterID
 	attrSuspect = "penstock-suspect" // on an item sent alone: it was in flight before
 )
 
 // metaBuried marks the failure objects of requests whose message goes to the
 // dead-letter queue. Whoever finds one that is not acknowledged sends it (again).
 const metaBuried = "penstock-dead-letter"
-
-// codeUnreadable is the penstock-code of a message that is no request.
-const codeUnreadable = "UnreadableMessage"
 
 // outcome is what became of an item, as logs and metrics name it.
 type outcome string
@@ -44,11 +43,17 @@ const (
 	outcomeReleased   outcome = "released"   // handed back unharmed: the worker is shutting down
 	outcomeRetried    outcome = "retried"    // handed back with a delay
 	outcomeLost       outcome = "lost"       // its lease was lost: it is another worker's now
+	outcomeCancelled  outcome = "cancelled"  // its job was cancelled before it was started; nothing was written
 )
 
 var outcomes = []outcome{
 	outcomeSucceeded, outcomeFailed, outcomeDuplicate, outcomeSuperseded,
-	outcomeIgnored, outcomeReleased, outcomeRetried, outcomeLost,
+	outcomeIgnored, outcomeReleased, outcomeRetried, outcomeLost, outcomeCancelled,
+}
+
+// terminal says whether nothing more is to come of the item.
+func (o outcome) terminal() bool {
+	return o != outcomeReleased && o != outcomeRetried && o != outcomeLost
 }
 
 // Errors of run that say what is to become of the item. Any other error is a
@@ -99,8 +104,10 @@ func problem(stage string, err error) error {
 // commit writes the item's output.
 func (w *Worker) commit(it *item, result terminal.Document) error {
 	result.Metadata = it.provenance().Metadata(w.cfg.Locations.OutputOf(it.request))
+	began := time.Now()
 	v, err := w.terminals.PutOutput(it.lease.ctx, it.claim(w.fence(it)), result)
-	if err = w.written(it, v, err); err == nil {
+	it.spent.Store += time.Since(began) // for the log and the metrics: the metadata is written by now
+	if err = w.written(it, v, err); err == nil && it.request.Job == nil {
 		it.succeeded(result)
 	}
 	return err
@@ -133,7 +140,7 @@ func (w *Worker) written(it *item, v terminal.Verdict, err error) error {
 // must outlast the write.
 func (w *Worker) fence(it *item) func(time.Duration) error {
 	return func(limit time.Duration) error {
-		return w.leases.secure(it.lease, limit+limit/4)
+		return it.lease.from.leases.secure(it.lease, limit+limit/4)
 	}
 }
 
@@ -143,15 +150,21 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 	// What is left to do must be done although the worker may be shutting
 	// down; each call has its own limit, and the lease still bounds all.
 	ctx := context.WithoutCancel(l.ctx)
-	var again []*item
+	var again, rest []*item
 	var delay time.Duration
 	lost, alone := false, false
+	outcomes := w.concludeAll(ctx, items, errs)
 	for i, it := range items {
-		switch o := w.conclude(ctx, it, errs[i]); o {
+		switch outcomes[i] {
 		case outcomeLost:
 			lost = true
 		case outcomeReleased:
+			if it.request.Job != nil && !it.suspect && errors.Is(errs[i], errDraining) {
+				rest = append(rest, it) // of a job's part, what nothing has happened to
+				continue
+			}
 			again = append(again, it)
+			alone = alone || it.request.Job != nil && len(items) > 1
 		case outcomeRetried:
 			again = append(again, it)
 			alone = len(items) > 1
@@ -159,7 +172,7 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 		}
 	}
 	if lost {
-		w.leases.stop(l)
+		l.from.leases.stop(l)
 		return
 	}
 	// Of several items, those to be tried again are sent alone. What was only
@@ -169,8 +182,11 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 	case len(again) > 0 && (!alone || undecodable != nil):
 		w.release(ctx, l, delay)
 		return
-	case len(again) > 0 && !w.resend(ctx, m, again, delay):
+	case len(again) > 0 && !w.resend(ctx, l, again, delay):
 		w.release(ctx, l, backoff(m.ReceiveCount))
+		return
+	case len(rest) > 0 && (undecodable != nil || !w.sendOn(ctx, l, rest)):
+		w.release(ctx, l, 0)
 		return
 	}
 	if undecodable != nil && !w.buryUnreadable(l, undecodable) {
@@ -181,8 +197,37 @@ func (w *Worker) settle(m *queue.Message, l *lease, items []*item, errs []error,
 		w.metrics.outcomes.WithLabelValues(string(outcomeIgnored)).Inc()
 		w.log.Info("done", zap.String(keyOutcome, string(outcomeIgnored)), zap.String(keyMessage, m.ID))
 	}
+	if err := w.tellJob(l, items, outcomes, errs); err != nil {
+		w.log.Warn("tell the job", zap.String(keyMessage, m.ID), zap.Error(err))
+		w.release(ctx, l, backoff(m.ReceiveCount))
+		return
+	}
+	if slices.ContainsFunc(items, func(it *item) bool { return it.marked }) {
+		// It comes back, is found to be done, and its strikes are taken back then.
+		w.release(ctx, l, backoff(m.ReceiveCount))
+		return
+	}
 	w.acknowledge(ctx, l)
 }
+
+// concludeAll gives each item its fate.
+func (w *Worker) concludeAll(ctx context.Context, items []*item, errs []error) []outcome {
+	outcomes := make([]outcome, len(items))
+	var g errgroup.Group
+	g.SetLimit(concluding)
+	for i, it := range items {
+		g.Go(func() error {
+			outcomes[i] = w.conclude(ctx, it, errs[i])
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return no error
+	return outcomes
+}
+
+// concluding is how many items of a message get their fates at a time: a pack
+// may have a thousand failures to write.
+const concluding = 16
 
 // pause is how long an item that is to be tried again rests.
 func (w *Worker) pause(it *item, err error) time.Duration {
@@ -219,14 +264,15 @@ func (w *Worker) conclude(ctx context.Context, it *item, err error) outcome {
 			err = errors.Join(err, werr)
 		}
 	}
-	terminal := o != outcomeReleased && o != outcomeRetried && o != outcomeLost
 	if !errors.Is(err, errOverrun) { // an overrun is a run that did not end
-		w.forgive(ctx, it, terminal)
+		w.forgive(ctx, it, o.terminal())
 	}
-	if o == outcomeFailed && errors.Is(err, errCancelled) {
+	if o.terminal() && (errors.Is(err, errCancelled) || errors.Is(err, errExpired)) {
 		w.dropCancel(ctx, it)
 	}
-	w.notify(ctx, it, o)
+	if it.request.Job == nil { // whose summary tells of all
+		w.notify(ctx, it, o)
+	}
 	w.metrics.outcome(it, o)
 	fields := []zap.Field{zap.String(keyOutcome, string(o)), it.log()}
 	if err != nil {
@@ -258,13 +304,11 @@ func (w *Worker) judge(it *item, err error) ruling {
 	}
 	switch {
 	case errors.Is(err, errExpired):
-		return ruling{outcome: outcomeFailed, problem: &request.Problem{
-			Code: request.CodeExpired, Stage: request.StageAccept, Retryable: true,
-			Message: fmt.Sprintf("the request was not started within its time to live of %v", it.request.TTL),
-			Hint:    "send it again; if this happens often, run more workers or raise the TTL",
-		}}
+		return ruling{outcome: outcomeFailed, problem: request.Expired(it.request)}
 	case errors.Is(err, errCancelled):
 		return ruling{outcome: outcomeFailed, problem: cancelled()}
+	case errors.Is(err, errJobCancelled):
+		return ruling{outcome: outcomeCancelled}
 	case errors.Is(err, errDraining), errors.Is(err, errDrainTimeout), errors.Is(err, ErrModelHung),
 		errors.Is(err, errOverrun), errors.Is(err, errHeldTooLong):
 		return ruling{outcome: outcomeReleased}

@@ -33,6 +33,7 @@ import (
 type plant struct {
 	t        *testing.T
 	queue    *qmem.Queue
+	jobs     *qmem.Queue // of batch jobs, for workers that have it
 	dead     *qmem.Queue
 	store    *smem.Store
 	recorder *fake.Recorder // of the runs of all workers
@@ -47,6 +48,7 @@ func in(t *testing.T, test func(t *testing.T, p *plant)) {
 		p := &plant{
 			t:        t,
 			queue:    qmem.New(qmem.Options{Name: "requests"}),
+			jobs:     qmem.New(qmem.Options{Name: "jobs"}),
 			dead:     qmem.New(qmem.Options{Name: "dead"}),
 			store:    smem.New("uploads", "results"),
 			recorder: new(fake.Recorder),
@@ -73,6 +75,7 @@ type process struct {
 	*Worker
 	plant  *plant
 	queue  *queueShim
+	jobs   *queueShim
 	store  *storeShim
 	logs   *observer.ObservedLogs
 	gather prometheus.Gatherer
@@ -114,9 +117,10 @@ func (p *plant) start(options ...option) *process {
 	core, logs := observer.New(zapcore.DebugLevel)
 	registry := prometheus.NewRegistry()
 	w := &process{
-		plant: p, queue: &queueShim{Queue: p.queue},
+		plant: p, queue: &queueShim{Queue: p.queue}, jobs: &queueShim{Queue: p.jobs},
 		logs: logs, gather: registry, ended: make(chan error, 1),
 	}
+	w.jobs.dead = &w.dead
 	w.queue.dead, w.store = &w.dead, newStoreShim(p.store, &w.dead)
 	cfg := Config{
 		Queue: w.queue, Requests: w.queue, DeadLetters: &deadShim{Queue: p.dead, dead: &w.dead}, Store: w.store,

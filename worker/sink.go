@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/worker/terminal"
 )
@@ -66,7 +67,11 @@ func (s *sink) send() error {
 	s.sent++
 	number, part := s.sent, s.part
 	if number > storage.MaxParts {
-		return fmt.Errorf("the result has more than %d parts of %d bytes", storage.MaxParts, partSize)
+		return &request.Problem{
+			Code: request.CodeTooLarge, Stage: request.StageStore,
+			Message: fmt.Sprintf("the result has more than %d bytes, the most that an object of %d parts can have here", int64(storage.MaxParts)*partSize, storage.MaxParts),
+			Hint:    "split the input, or ask for a shorter form of the results",
+		}
 	}
 	s.parts.Go(func() error {
 		defer func() { s.spare <- part[:0] }() // there is room: it was taken from there, or is one of the first

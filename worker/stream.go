@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/worker/codec"
+	"github.com/penstock/penstock/worker/job"
 	"github.com/penstock/penstock/worker/model"
 )
 
@@ -26,9 +27,14 @@ type stream struct {
 	it      *item
 	input   *codec.Records
 	results *codec.Results
-	sink    *sink
-	strict  bool // a bad record fails the input
+	next    func(most int64) (*codec.Chunk, error) // input's, as far as it is to be read
+	sink    interface {
+		add(write func([]byte) ([]byte, error)) error
+	}
+	report func(bad codec.Record) error // puts its error in its place
+	strict string                       // who asks that a bad record fails the input; empty where nobody does
 
+	excerpt   bool // input is a part of a file
 	good, bad int64
 	first     *codec.Record // bad one
 }
@@ -57,16 +63,20 @@ type reply struct {
 
 // stream takes an item whose input is records from there to its output. It
 // goes on in a drain, as a run of the model does. leave is called when the
-// model is done with it.
+// model is done with it. An item that does not run alone makes room between its
+// runs for one that waits to, or all would wait for its end.
 func (w *Worker) stream(it *item, c *content, leave func()) (err error) {
 	defer w.contain(it, request.StageDecode, &err)
+	if it.lane() != solo {
+		it.makeRoom()
+	}
 	began := time.Now()
 	ctx, cancel := context.WithCancel(it.lease.ctx)
 	defer cancel()
 	s := &stream{Worker: w, it: it, strict: it.strictRecords()}
 	var from io.Reader = bytes.NewReader(c.body)
 	if !c.whole() {
-		rest := w.newSegments(ctx, it, c)
+		rest := w.newSegments(ctx, it, c.body, 0, c.total)
 		defer rest.Close()
 		from = rest
 	}
@@ -77,24 +87,31 @@ func (w *Worker) stream(it *item, c *content, leave func()) (err error) {
 	if s.results, err = codec.NewResults(s.input.Signature(), it.model, it.request.Accept); err != nil {
 		return problem(request.StageEncode, err)
 	}
-	s.sink = &sink{Worker: w, it: it, ctx: ctx, contentType: s.results.ContentType()}
-	defer s.sink.close()
-
+	sink := &sink{Worker: w, it: it, ctx: ctx, contentType: s.results.ContentType()}
+	defer sink.close()
+	s.next, s.sink = s.input.Next, sink
+	s.report = func(r codec.Record) error {
+		return sink.add(func(b []byte) ([]byte, error) { return s.results.Bad(b, r) })
+	}
 	err = s.pump(ctx)
 	it.spent.Predict = time.Since(began) // and reading, waiting and writing, all at the same time
 	if err != nil {
 		return err
 	}
 	leave()
-	return s.finish()
+	return s.finish(sink)
 }
 
-// strictRecords says whether a bad record fails the item.
-func (it *item) strictRecords() bool {
-	if it.request.RecordErrors != "" {
-		return it.request.RecordErrors == request.FailOnRecord
+// strictRecords is who asks that a bad record fails the item, or empty.
+func (it *item) strictRecords() string {
+	who, asked := "the request", it.request.RecordErrors
+	if asked == "" {
+		who, asked = "the model file", it.model.Config().RecordErrors
 	}
-	return it.model.Config().RecordErrors == request.FailOnRecord
+	if asked != request.FailOnRecord {
+		return ""
+	}
+	return who
 }
 
 // pump moves all records from the input to the sink.
@@ -118,7 +135,7 @@ func (s *stream) pump(ctx context.Context) error {
 		return nil
 	})
 	if err := g.Wait(); err != nil {
-		return err
+		return s.blamed(err)
 	}
 	return context.Cause(s.it.lease.ctx)
 }
@@ -127,8 +144,11 @@ func (s *stream) pump(ctx context.Context) error {
 func (s *stream) read(ctx context.Context, g *errgroup.Group, flights chan<- *flight) (err error) {
 	defer s.contain(s.it, request.StageDecode, &err)
 	for {
-		most := s.batcher.rowLimit(s.it.model, s.input.Signature())
-		chunk, err := s.input.Next(max(1, most/chunksPerBatch))
+		most := s.batcher.rowLimit(s.it.model, s.input.Signature()) / chunksPerBatch
+		if s.it.single && s.excerpt {
+			most = 1
+		}
+		chunk, err := s.next(max(1, most))
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -150,85 +170,6 @@ func (s *stream) read(ctx context.Context, g *errgroup.Group, flights chan<- *fl
 			return err
 		})
 	}
-}
-
-// run has the model answer the rows of one chunk. Rows that it refuses are halved
-// until the culprit stands alone.
-func (s *stream) run(ctx context.Context, in *codec.Input) ([]reply, error) {
-	d, err := s.infer(ctx, s.it, in)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case d.err == nil && in.Rows == 1:
-		return []reply{{rows: 1, outputs: oneRow(d.outputs)}}, nil
-	case d.err == nil && perRow(d.outputs, in.Rows):
-		return []reply{{rows: in.Rows, outputs: d.outputs}}, nil
-	case d.err != nil && in.Rows == 1:
-		refused, err := s.refusal(d.err)
-		return []reply{{rows: 1, err: refused}}, err
-	case errors.Is(d.err, errOverrun):
-		return nil, d.err
-	}
-	half := in.Rows / 2
-	a, err := s.run(ctx, rowsOf(in, 0, half))
-	if err != nil {
-		return nil, err
-	}
-	b, err := s.run(ctx, rowsOf(in, half, in.Rows))
-	return append(a, b...), err
-}
-
-// refusal is what is said in the place of a record that the model failed on.
-// What may pass is an attempt of the whole input, until its last.
-func (s *stream) refusal(err error) (*codec.Error, error) {
-	if a, ok := errors.AsType[*attempt](err); ok && s.it.history.total()+1 >= s.cfg.MaxAttempts {
-		return &codec.Error{Code: a.Code, Message: a.Message, Hint: a.Hint}, nil
-	}
-	if p, ok := errors.AsType[*request.Problem](err); ok {
-		return &codec.Error{Code: p.Code, Message: p.Message, Hint: p.Hint}, nil
-	}
-	return nil, err
-}
-
-// oneRow makes the outputs of a run on a single record its row: as they are
-// when they have one, else whole.
-func oneRow(outputs []model.Tensor) []model.Tensor {
-	if perRow(outputs, 1) {
-		return outputs
-	}
-	whole := make([]model.Tensor, len(outputs))
-	for i, t := range outputs {
-		whole[i] = t
-		whole[i].Shape = append([]int64{1}, t.Shape...)
-	}
-	return whole
-}
-
-// perRow says whether every output has a row for each of n.
-func perRow(outputs []model.Tensor, n int64) bool {
-	for _, t := range outputs {
-		if len(t.Shape) == 0 || t.Shape[0] != n {
-			return false
-		}
-	}
-	return true
-}
-
-// rowsOf is rows [from, to) of in.
-func rowsOf(in *codec.Input, from, to int64) *codec.Input {
-	part := *in
-	part.Rows = to - from
-	part.Tensors = sliceAll(in.Tensors, from, to)
-	return &part
-}
-
-func sliceAll(tensors []model.Tensor, from, to int64) []model.Tensor {
-	slices := make([]model.Tensor, len(tensors))
-	for i, t := range tensors {
-		slices[i] = t.Slice(from, to)
-	}
-	return slices
 }
 
 // write appends a chunk's results to the sink, each record's in its place.
@@ -253,14 +194,41 @@ func (s *stream) write(f *flight) (err error) {
 		for ; n < a.rows && i < len(f.chunk.Records) && f.chunk.Records[i].Err == nil; i++ {
 			n++
 		}
-		if err := s.sink.add(func(b []byte) ([]byte, error) { return s.results.Rows(b, sliceAll(a.outputs, at, n)) }); err != nil {
-			return problem(request.StageEncode, err)
+		if err := s.rows(a.outputs, at, n, f.chunk.Records[i-int(n-at):i]); err != nil {
+			return err
 		}
-		s.it.ran = true
-		s.good += n - at
 		if at = n; at == a.rows {
 			f.replies, at = f.replies[1:], 0
 		}
+	}
+	return nil
+}
+
+// rows writes rows [at, n) of outputs, which are those of the records. One of
+// which a filter finds nothing turns out to be bad.
+func (s *stream) rows(outputs []model.Tensor, at, n int64, of []codec.Record) error {
+	s.it.ran = true
+	for at < n {
+		written := n - at
+		err := s.sink.add(func(b []byte) ([]byte, error) { return s.results.Rows(b, sliceAll(outputs, at, n), of...) })
+		row, bad := errors.AsType[*codec.RowError](err)
+		switch {
+		case bad:
+			written = row.Row
+		case err != nil:
+			return problem(request.StageEncode, err)
+		}
+		s.good += written
+		at, of = at+written, of[written:]
+		if !bad {
+			continue
+		}
+		r := of[0]
+		r.Err = row.Err
+		if err := s.fault(r); err != nil {
+			return err
+		}
+		at, of = at+1, of[1:]
 	}
 	return nil
 }
@@ -270,16 +238,19 @@ func (s *stream) fault(r codec.Record) error {
 	if s.bad++; s.first == nil {
 		s.first = &r
 	}
-	if s.strict {
-		return s.refuse("a record is bad, and the request asks that one fails all")
+	if s.strict != "" {
+		return s.refuse("a record is bad, and " + s.strict + " asks that one fails all")
 	}
-	return problem(request.StageEncode, s.sink.add(func(b []byte) ([]byte, error) { return s.results.Bad(b, r) }))
+	return problem(request.StageEncode, s.report(r))
 }
 
 // refuse is the problem of an input because of its first bad record.
 func (s *stream) refuse(why string) error {
 	r := s.first
 	where := fmt.Sprintf("record %d (at byte %d): ", r.Number, r.Offset)
+	if s.excerpt {
+		where = "" // its message has the byte, and nobody knows the number
+	}
 	return &request.Problem{
 		Code: r.Err.Code, Stage: request.StageDecode, Hint: r.Err.Hint,
 		Message: why + ": " + where + strings.TrimPrefix(r.Err.Message, where),
@@ -287,21 +258,26 @@ func (s *stream) refuse(why string) error {
 }
 
 // finish commits the result.
-func (s *stream) finish() error {
+func (s *stream) finish(sink *sink) error {
 	if s.good == 0 { // an input without records has ended with the codec's error
-		return s.refuse(fmt.Sprintf("all of the %d records are bad; the first is", s.bad))
+		return s.refuse(job.NothingGood(s.bad))
 	}
-	err := s.sink.add(func(b []byte) ([]byte, error) { return s.results.End(b), nil })
+	err := sink.add(func(b []byte) ([]byte, error) { return s.results.End(b), nil })
 	if err != nil {
 		return err
 	}
 	s.it.spent.Records, s.it.spent.BadRecords = s.good+s.bad, s.bad
-	if err := s.sink.commit(); err != nil {
+	if err := sink.commit(); err != nil {
 		return err
 	}
+	s.count()
+	return nil
+}
+
+// count adds the records of a result that was written to those of the worker.
+func (s *stream) count() {
 	s.records.WithLabelValues("good").Add(float64(s.good))
 	s.records.WithLabelValues("bad").Add(float64(s.bad))
-	return nil
 }
 
 // newRecords counts the records of results that were written.

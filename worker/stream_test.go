@@ -121,15 +121,29 @@ func TestABadRecordIsReportedInItsPlaceAndHurtsNoOther(t *testing.T) {
 }
 
 func TestABadRecordFailsTheInputWhereTheRequestAsksForIt(t *testing.T) {
-	in(t, func(t *testing.T, p *plant) {
-		p.start()
-		p.submitLines("strict.jsonl", strings.Replace(lines(100), "[50]", "what", 1), request.UploadRecordErrors, request.FailOnRecord)
-		p.settled()
-		f := p.wantFailure("strict.jsonl", "MalformedInput")
-		if !strings.Contains(f.Error.Message, "record 51") || !strings.Contains(f.Error.Message, "byte") {
-			t.Errorf("the failure does not say where: %s", f.Error.Message)
-		}
+	strictModel := with(func(c *Config) {
+		c.Models = model.Fixed(fake.Double(1).WithConfig(&model.Config{RecordErrors: request.FailOnRecord}))
 	})
+	for _, c := range []struct {
+		who    string
+		worker []option
+		upload []string
+	}{
+		{"the request", nil, []string{request.UploadRecordErrors, request.FailOnRecord}},
+		{"the model file", []option{strictModel}, nil},
+	} {
+		t.Run(c.who, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				p.start(c.worker...)
+				p.submitLines("strict.jsonl", strings.Replace(lines(100), "[50]", "what", 1), c.upload...)
+				p.settled()
+				f := p.wantFailure("strict.jsonl", "MalformedInput")
+				if !strings.Contains(f.Error.Message, "record 51") || !strings.Contains(f.Error.Message, "byte") || !strings.Contains(f.Error.Message, c.who+" asks") {
+					t.Errorf("the failure does not say where, or who asks for it: %s", f.Error.Message)
+				}
+			})
+		})
+	}
 }
 
 func TestAnInputOfBadRecordsOnlyIsAFailure(t *testing.T) {
@@ -262,13 +276,14 @@ func TestAnInputThatIsOverwrittenWhileItIsReadIsRunAnew(t *testing.T) {
 		var gets atomic.Int64
 		w := p.start(roomy, hooked(func(_ context.Context, verb string, r ref, call func() error) error {
 			if verb == "get" && gets.Add(1) == 2 {
-				p.uploadLines("large.jsonl", lines(10))
+				p.uploadLines("large.jsonl", largeInput())
 			}
 			return call()
 		}))
-		p.submitLines("large.jsonl", largeInput())
+		// Of the same length, so that nothing but a condition tells them apart.
+		p.submitLines("large.jsonl", strings.NewReplacer("1", "2", "2", "1").Replace(largeInput()))
 		p.settled()
-		p.wantLines("large.jsonl", 10, nil)
+		p.wantLines("large.jsonl", large, nil)
 		if n := w.outcomes()[outcomeSucceeded]; n != 1 {
 			t.Errorf("%d successes, want 1", n)
 		}

@@ -69,20 +69,22 @@ func (w *Worker) lookUpStrikes(ctx context.Context, it *item) error {
 				return terminal.Unwritable(err)
 			}
 			number, company, _ := strings.Cut(strings.TrimPrefix(info.Ref.Key, folder.Key), "-")
+			company, spot, _ := strings.Cut(company, "-")
 			var n int
 			if _, err := fmt.Sscan(number, &n); err != nil {
 				continue
 			}
 			found.next = max(found.next, n+1)
 			found.refs = append(found.refs, info.Ref)
-			switch company {
-			case companyGroup:
-				found.group++
-			case companySolo:
-				found.solo++
-			case companyFailed:
+			switch {
+			case company == companyFailed:
 				found.failed++
 				continue
+			case spot != it.spot: // a range has come further since
+			case company == companyGroup:
+				found.group++
+			case company == companySolo:
+				found.solo++
 			}
 			if info.Modified.After(found.latest) {
 				found.latest = info.Modified
@@ -99,9 +101,11 @@ func (w *Worker) lookUpStrikes(ctx context.Context, it *item) error {
 // lane says with whom the item may share a batch.
 func (it *item) lane() lane {
 	switch {
+	case it.strike == storage.Ref{} && it.request.Job != nil:
+		return background
 	case it.strike == storage.Ref{}:
 		return ordinary
-	case it.crashes() > 0:
+	case it.solitary():
 		return solo
 	}
 	return suspects
@@ -109,6 +113,9 @@ func (it *item) lane() lane {
 
 // crashes counts the runs that ended with the process.
 func (it *item) crashes() int { return it.history.group + it.history.solo }
+
+// solitary says that the item runs with nobody else.
+func (it *item) solitary() bool { return it.careful || it.crashes() > 0 }
 
 // board lets one delivery of an identity go on at a time, and ends those whose
 // request already has its terminal object. Only what may be a repetition is
@@ -163,18 +170,10 @@ func (w *Worker) unburied(it *item, found storage.Info) error {
 // suspect's run by a strike. leave, which may be called twice, makes room.
 func (w *Worker) isolate(it *item) (leave func(), err error) {
 	if !it.suspect {
-		if w.isolation.Acquire(it.pending, 1) != nil {
-			return nil, context.Cause(it.pending)
-		}
-		return sync.OnceFunc(func() { w.isolation.Release(1) }), nil
+		return w.among(it)
 	}
-	if err := w.lookUpStrikes(it.pending, it); err != nil {
+	if err := w.confront(it); err != nil {
 		return nil, err
-	}
-	// The strikes of a worker that died are older: its messages came back when
-	// its lease was over, of which there was two thirds or more when it put them.
-	if time.Now().Add(w.cfg.Skew()).Sub(it.history.latest) < w.cfg.VisibilityTimeout/2 {
-		return nil, errUnderWay
 	}
 	if it.history.solo >= maxSolo {
 		return nil, &final{request.Problem{
@@ -184,20 +183,53 @@ func (w *Worker) isolate(it *item) (leave func(), err error) {
 			Hint: "look at the worker's log and the input; after a fix, redrive the message from the dead-letter queue",
 		}}
 	}
+	return w.apart(it)
+}
+
+// among lets an item that is no suspect run among the others.
+func (w *Worker) among(it *item) (leave func(), err error) {
+	it.makeRoom, err = w.room(it.pending, 1)
+	return it.makeRoom, err
+}
+
+// room takes a place beside what else runs: 1, or everybody's.
+func (w *Worker) room(ctx context.Context, share int64) (leave func(), err error) {
+	if w.isolation.Acquire(ctx, share) != nil {
+		return nil, context.Cause(ctx)
+	}
+	return sync.OnceFunc(func() { w.isolation.Release(share) }), nil
+}
+
+// confront looks up a suspect's strikes, and puts it off when another worker
+// seems to be running it.
+func (w *Worker) confront(it *item) error {
+	if err := w.lookUpStrikes(it.pending, it); err != nil {
+		return err
+	}
+	// The strikes of a worker that died are older: its messages came back when
+	// its lease was over, of which there was two thirds or more when it put them.
+	if time.Now().Add(w.cfg.Skew()).Sub(it.history.latest) < w.cfg.VisibilityTimeout/2 {
+		return errUnderWay
+	}
+	return nil
+}
+
+// apart lets a suspect run apart from the rest, behind a strike.
+func (w *Worker) apart(it *item) (leave func(), err error) {
 	// Taken in this order by all: a group's seat, then the room.
 	company, share, seat := companyGroup, int64(1), int64(1)
-	if it.crashes() > 0 {
+	if it.solitary() {
 		company, share, seat = companySolo, everybody, 0
 	}
 	if w.quarter.Acquire(it.pending, seat) != nil {
 		return nil, context.Cause(it.pending)
 	}
-	if w.isolation.Acquire(it.pending, share) != nil {
+	if it.makeRoom, err = w.room(it.pending, share); err != nil {
 		w.quarter.Release(seat)
-		return nil, context.Cause(it.pending)
+		return nil, err
 	}
 	leave = sync.OnceFunc(func() {
-		w.isolation.Release(share)
+		it.makeRoom()
 		w.quarter.Release(seat)
 	})
 	if err := w.putStrike(it.pending, it, company); err != nil {
@@ -212,6 +244,9 @@ func (w *Worker) isolate(it *item) (leave func(), err error) {
 // repeated on the way, is known for ours: counted as another's it would stay,
 // and tell against an innocent.
 func (w *Worker) putStrike(ctx context.Context, it *item, company string) error {
+	if it.spot != "" && company != companyFailed {
+		company += "-" + it.spot
+	}
 	for {
 		ref := w.cfg.Locations.StrikeOf(it.identity, it.history.next, company)
 		err := w.store.try(ctx, w.cfg.callLimit(), terminal.Write, ref, func(ctx context.Context) error {
@@ -255,7 +290,8 @@ func (w *Worker) isOurs(ctx context.Context, it *item, strike storage.Ref) (bool
 // forgive takes back the strike of the run that has ended, and the earlier
 // ones too when the request is done. An outage is waited out while the lease
 // is kept, or the strike would stay and tell against the request; after that
-// it is done as well as can be.
+// it is done as well as can be, and what may be left is noted: settle does not
+// acknowledge it.
 func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 	var refs []storage.Ref
 	if it.strike != (storage.Ref{}) {
@@ -266,6 +302,7 @@ func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 		if it.suspect && !it.history.known {
 			if err := w.lookUpStrikes(it.lease.ctx, it); err != nil {
 				w.log.Warn("look up strikes", it.log(), zap.Error(err))
+				it.marked = !terminal.Answered(err)
 			}
 		}
 		refs = append(refs, it.history.refs...)
@@ -284,44 +321,8 @@ func (w *Worker) forgive(ctx context.Context, it *item, all bool) {
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			w.log.Warn("delete strike", it.log(), zap.Stringer("strike", ref), zap.Error(err))
+			it.marked = it.marked || !terminal.Answered(err)
 		}
 	}
 	it.strike = storage.Ref{}
-}
-
-// flights makes deliveries of one identity that come at the same time go one
-// after the other in this worker.
-type flights struct {
-	mu sync.Mutex
-	up map[request.Identity]chan struct{} // closed on landing
-}
-
-// board waits until nobody else is up for the identity, and takes off. waited
-// says that somebody was.
-func (f *flights) board(ctx context.Context, id request.Identity) (land func(), waited bool, err error) {
-	for {
-		f.mu.Lock()
-		other, busy := f.up[id]
-		if !busy {
-			if f.up == nil {
-				f.up = make(map[request.Identity]chan struct{})
-			}
-			up := make(chan struct{})
-			f.up[id] = up
-			f.mu.Unlock()
-			return func() {
-				f.mu.Lock()
-				delete(f.up, id)
-				f.mu.Unlock()
-				close(up)
-			}, waited, nil
-		}
-		f.mu.Unlock()
-		waited = true
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, waited, context.Cause(ctx)
-		}
-	}
 }

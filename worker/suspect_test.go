@@ -307,6 +307,33 @@ func TestAStrikeIsTakenBackWhenAnOutageAfterTheCommitIsOver(t *testing.T) {
 	})
 }
 
+// The worker is told to end while the store is away, between a result and the
+// removal of its strike.
+func TestAStrikeThatADrainHadToLeaveIsTakenBackByAnother(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start(with(func(c *Config) { c.DrainTimeout = 5 * time.Second }))
+		w.store.onCall(always(on("delete", ".penstock/strikes/"), cutOff))
+		info := p.upload("x", row(1))
+		p.send(event(info), attrSuspect, "1")
+		p.eventually("the result is there", func() bool { return len(p.list("out/")) == 1 })
+		if err := w.stop(); err != nil {
+			t.Error(err)
+		}
+		if p.queue.Len() != 1 {
+			t.Error("the message was acknowledged, and its strike is left for good")
+		}
+		p.start()
+		p.settled()
+		p.wantOutput("x", 1)
+		if left := p.strikes(); len(left) != 0 {
+			t.Errorf("strikes are left: %q", left)
+		}
+		if n := len(p.recorder.Batches()); n != 1 {
+			t.Errorf("%d runs, want 1", n)
+		}
+	})
+}
+
 func TestStrikesOfAWorkerThatDiedAfterItsCommitAreTakenBack(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.start()
@@ -336,4 +363,48 @@ func TestSoloStrikesEndARequestThatWasNeverFinished(t *testing.T) {
 			t.Errorf("%d dead letters, want 1", n)
 		}
 	})
+}
+
+// A large input of records lasts for hours. Who waits to run alone waits for its
+// runs under way, and so do those that wait behind.
+func TestASoloRunDoesNotWaitForTheEndOfALargeInput(t *testing.T) {
+	for name, attributes := range map[string][]string{"of a first delivery": nil, "of a suspect": {attrSuspect, "1"}} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, p *plant) {
+				var running, beside atomic.Int64
+				watch := func(next fake.RunFunc) fake.RunFunc {
+					return func(ctx context.Context, sig *model.Signature, parts [][]model.Tensor) ([][]model.Tensor, error) {
+						n := running.Add(1)
+						defer running.Add(-1)
+						r, err := next(ctx, sig, parts)
+						if slices.ContainsFunc(parts, first(-1000)) && (n > 1 || len(parts) > 1 || running.Load() > 1) {
+							beside.Add(1)
+						}
+						return r, err
+					}
+				}
+				p.start(runs(watch, fake.Delay(700*time.Millisecond)), with(func(c *Config) { c.MaxBatchSize, c.Runners = 8, 2 }))
+				p.send(event(p.uploadLines("many.jsonl", lines(4000))), attributes...)
+				p.eventually("it runs", func() bool { return len(p.recorder.Batches()) > 3 })
+				struck := p.upload("struck", row(-1000))
+				p.suspectsOf(struck, companyGroup)
+				time.Sleep(time.Minute) // or it would be taken for a run that is under way
+				p.send(event(struck), attrSuspect, "1")
+				time.Sleep(time.Second)
+				p.submit("behind", row(1))
+				began := time.Now()
+				p.eventually("both are done", func() bool { return len(p.list("out/")) == 2 })
+				if took := time.Since(began); took > time.Minute {
+					t.Errorf("it took %v", took)
+				}
+				p.wantOutput("struck", -1000)
+				p.wantOutput("behind", 1)
+				p.settled()
+				p.wantLines("many.jsonl", 4000, nil)
+				if beside.Load() != 0 {
+					t.Error("the solo run was not alone")
+				}
+			})
+		})
+	}
 }

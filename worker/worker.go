@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/worker/codec"
+	"github.com/penstock/penstock/worker/job"
 	"github.com/penstock/penstock/worker/model"
 	"github.com/penstock/penstock/worker/terminal"
 )
@@ -45,11 +47,14 @@ var ErrModelHung = errors.New("a run of the model exceeded its time limit and ca
 // stopped: the models are not to be closed before the process ends.
 var ErrRunLeft = errors.New("a run of the model was still under way when the drain timeout was over")
 
-// Worker consumes one queue. Make it with New.
+// Worker consumes a queue, and beside it one of batch jobs. Make it with New.
 type Worker struct {
 	cfg       Config
-	leases    *leases
-	calls     queueCalls
+	live      *inlet
+	jobs      *inlet // nil without a queue of their own: messages of jobs come by live
+	behind    *behind
+	books     *job.Books
+	chunks    job.Chunks
 	batcher   *batcher
 	terminals *terminal.Writer
 	cancels   *cancels
@@ -65,6 +70,7 @@ type Worker struct {
 	isolation *semaphore.Weighted // a solo run takes all of it, any other one
 	quarter   *semaphore.Weighted // suspects at a time
 	flights   flights
+	aboard    aboard
 
 	work     context.Context // done when the drain timeout is over
 	draining context.Context // done when no new work is to start
@@ -80,8 +86,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, log: cfg.Log,
-		calls:     queueCalls{queue: cfg.Queue},
-		leases:    newLeases(cfg.Queue, cfg.VisibilityTimeout, cfg.Log),
+		live:      newInlet(cfg.Queue, cfg.Requests, cfg.DeadLetters, cfg),
 		batcher:   newBatcher(cfg.Runners, cfg.MaxBatchSize, cfg.BatchTimeout, cfg.RunTimeout),
 		store:     &surroundings{log: cfg.Log},
 		slots:     semaphore.NewWeighted(int64(cfg.MaxInFlight)),
@@ -90,12 +95,26 @@ func New(cfg Config) (*Worker, error) {
 		isolation: semaphore.NewWeighted(everybody),
 		quarter:   semaphore.NewWeighted(maxSuspects),
 	}
+	if cfg.BatchQueue != nil {
+		w.jobs = newInlet(cfg.BatchQueue, cfg.BatchRequests, cfg.BatchDeadLetters, cfg)
+	}
+	w.behind = newBehind(cfg, w.memory, w.decoding)
+	w.books = &job.Books{
+		Store: cfg.Store, Locations: cfg.Locations, Now: func() time.Time { return time.Now().Add(cfg.Skew()) },
+		Reserve: w.behind.memory.reserve,
+	}
+	w.chunks = job.Chunks{Store: cfg.Store, Locations: cfg.Locations}
 	w.terminals = &terminal.Writer{Store: cfg.Store, Locations: cfg.Locations, Try: w.store.try, Limit: cfg.callLimit()}
 	w.cancels = newCancels(w.listCancels)
 	w.draining, w.drain = context.WithCancelCause(context.Background())
 	w.metrics, w.notified, w.records = newMetrics(cfg.Metrics, w), newNotified(cfg.Metrics), newRecords(cfg.Metrics)
 	w.batcher.log = cfg.Log
-	w.batcher.observe = w.metrics.batch
+	w.batcher.observe = func(r ran) {
+		w.metrics.batch(r)
+		if !r.background {
+			w.aboard.ran(r.predict)
+		}
+	}
 	w.batcher.hung = func() { w.drain(ErrModelHung) }
 	return w, nil
 }
@@ -114,8 +133,11 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	keeping, stopKeeping := context.WithCancel(work)
 	var keeper sync.WaitGroup
-	keeper.Go(func() { w.leases.run(keeping) })
+	for _, in := range w.inlets() {
+		keeper.Go(func() { in.leases.run(keeping) })
+	}
 	keeper.Go(func() { w.cancels.run(keeping, w.log) })
+	keeper.Go(func() { w.report(keeping) })
 	keeper.Go(func() { // the time counts from the signal, not from the end of the last poll
 		<-w.draining.Done()
 		if sleep(keeping, w.cfg.DrainTimeout) {
@@ -125,12 +147,16 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer keeper.Wait()
 	defer stopKeeping()
 
-	var messages sync.WaitGroup
+	var messages, receiving sync.WaitGroup
+	if w.jobs != nil {
+		receiving.Go(func() { w.receiveJobs(&messages) })
+	}
 	for w.draining.Err() == nil {
 		w.receive(&messages)
 	}
 
 	w.log.Info("draining", zap.NamedError("because", context.Cause(w.draining)), zap.Duration("timeout", w.cfg.DrainTimeout))
+	receiving.Wait()
 	messages.Wait()
 	return w.batcher.wait(work)
 }
@@ -148,50 +174,60 @@ func (w *Worker) receive(messages *sync.WaitGroup) {
 	for n < queue.MaxBatch && w.slots.TryAcquire(1) {
 		n++
 	}
-	// Not under the draining context: cancelling a poll strands what the queue
-	// was about to hand over until its visibility ends (aws-sdk-go-v2 #2068).
 	wait := w.cfg.pollWait()
 	if !w.ready.answered() {
 		wait = 0 // the first poll only asks whether the queue is there
 	}
-	ctx, cancel := context.WithTimeout(w.work, wait+w.cfg.callLimit())
-	defer cancel()
-	asked := time.Now()
-	received, err := w.cfg.Queue.Receive(ctx, n, w.cfg.VisibilityTimeout, wait)
+	received, err := w.poll(w.live, n, wait, messages, func(m *queue.Message, l *lease) {
+		defer w.slots.Release(1)
+		w.handle(m, l, func() {})
+	})
 	w.ready.polled(err)
-	w.slots.Release(int64(n - len(received)))
+	w.slots.Release(int64(n - received))
 	if err != nil {
-		w.log.Warn("receive", zap.Error(err))
 		sleep(w.draining, jitter(2*time.Second))
-	}
-	for _, m := range received {
-		l := w.leases.hold(w.work, m, asked)
-		messages.Go(func() {
-			defer w.slots.Release(1)
-			defer l.cancel(nil) // or the worker's context would remember every message
-			w.handle(m, l)
-		})
 	}
 }
 
-// handle takes a message from its decoding to its settlement.
-func (w *Worker) handle(m *queue.Message, l *lease) {
+// handle takes a message from its decoding to its settlement. started is called
+// when all its items have their place.
+func (w *Worker) handle(m *queue.Message, l *lease, started func()) {
 	requests, undecodable := request.Decode(m.Body)
+	outcomes := make([]error, len(requests))
 	// A pack that may have been in flight when a process died is run as single
 	// messages, or its members would share each other's fate once more.
-	apart := len(requests) > 1 && m.ReceiveCount > 1 && undecodable == nil && w.draining.Err() == nil
+	if len(requests) > 1 && m.ReceiveCount > 1 && undecodable == nil && w.draining.Err() == nil {
+		for i := range outcomes {
+			outcomes[i] = errApart
+		}
+	}
+	of, leave, err := w.takeOn(m, l, requests, outcomes, started) // for messages of batch jobs
+	if err != nil {
+		w.decline(m, l, err)
+		return
+	}
+	defer leave()
 	items := make([]*item, len(requests))
-	outcomes := make([]error, len(requests))
 	var running errgroup.Group
-	running.SetLimit(w.cfg.MaxInFlight)
+	running.SetLimit(w.atOnce(requests))
+	var waiting atomic.Int64
+	waiting.Store(int64(len(requests)))
 	for i, r := range requests {
 		it := w.newItem(r, m, l)
+		it.request, it.single = of.Apply(r), of.BatchStrategy == job.SingleRecord
+		it.entered = sync.OnceFunc(func() {
+			if waiting.Add(-1) == 0 {
+				started()
+			}
+		})
 		items[i] = it
+		w.aboard.enter(it)
 		running.Go(func() error {
+			defer it.entered()
 			ctx, done := w.pendingContext(it)
 			defer done()
 			it.pending = ctx
-			if outcomes[i] = errApart; !apart {
+			if outcomes[i] == nil { // or it is known without a run
 				outcomes[i] = w.run(it)
 			}
 			return nil
@@ -201,6 +237,7 @@ func (w *Worker) handle(m *queue.Message, l *lease) {
 	w.settle(m, l, items, outcomes, undecodable)
 	for _, it := range items {
 		it.leave()
+		w.aboard.leave(it)
 	}
 }
 
@@ -208,11 +245,19 @@ func (w *Worker) handle(m *queue.Message, l *lease) {
 // is no output: settle decides what that means.
 func (w *Worker) run(it *item) error {
 	defer w.untilExpiry(it)()
+	leaveRoom, err := w.behind.enter(it) // items of batch jobs
+	if err != nil {
+		return err
+	}
+	defer leaveRoom()
 	heeded, err := w.heedCancel(it)
 	if err != nil {
 		return err
 	}
 	defer heeded()
+	if it.ranged() {
+		return w.runRange(it)
+	}
 	input, err := w.fetch(it)
 	if err != nil {
 		return err
@@ -253,19 +298,24 @@ func (w *Worker) run(it *item) error {
 
 // source is what the codec is told of the item's input.
 func (w *Worker) source(it *item, c *content) codec.Source {
+	name := it.request.Input.Key
+	if w.cfg.Locations.State.Contains(it.request.Input) {
+		name = "" // it ends in an id, which says nothing of the content
+	}
 	return codec.Source{
 		ContentType: cmp.Or(it.request.ContentType, it.input.ContentType), ContentEncoding: it.input.ContentEncoding,
-		Name: it.request.Input.Key, Signature: it.request.Signature,
+		Name: name, Signature: it.request.Signature,
 		MaxBytes: min(codec.DefaultMaxBytes(len(c.body)), w.cfg.MaxObjectSize),
 	}
 }
 
 // decode turns the input's bytes into tensors.
 func (w *Worker) decode(it *item, c *content) (in *codec.Input, err error) {
-	if err := w.decoding.Acquire(it.pending, 1); err != nil {
+	decoding := w.decodingFor(it)
+	if err := decoding.Acquire(it.pending, 1); err != nil {
 		return nil, context.Cause(it.pending)
 	}
-	defer w.decoding.Release(1)
+	defer decoding.Release(1)
 	began := time.Now()
 	defer func() { it.spent.Fetch += time.Since(began) }()
 	defer w.contain(it, request.StageDecode, &err)
@@ -287,20 +337,12 @@ func (w *Worker) predict(it *item, in *codec.Input) ([]model.Tensor, error) {
 // infer runs the model on tensors of the item's. Its own error says that it
 // did not; that of done, that the model, or its time limit, did not like them.
 func (w *Worker) infer(pending context.Context, it *item, in *codec.Input) (done, error) {
-	limit := w.cfg.RunTimeout
-	if it.request.Timeout > 0 {
-		limit = min(limit, it.request.Timeout)
-	}
 	d, err := w.batcher.Do(pending, it.lease.ctx, work{
 		model: it.model, signature: in.Signature, tensors: in.Tensors, rows: in.Rows,
-		lane: it.lane(), limit: limit, flow: &it.flow,
+		lane: it.lane(), single: it.single, limit: w.runLimit(it), flow: &it.flow,
 	})
 	if err == nil && errors.Is(d.err, errOverrun) && d.alone {
-		d.err = &request.Problem{
-			Code: request.CodeTimeout, Stage: request.StagePredict, Retryable: true,
-			Message: fmt.Sprintf("the model ran for more than %v on this input", limit),
-			Hint:    "send a smaller input, or raise the request's or the worker's time limit",
-		}
+		d.err = w.timedOut(it)
 	}
 	d.err = problem(request.StagePredict, d.err)
 	return d, err

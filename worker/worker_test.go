@@ -1,13 +1,16 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/worker/model/fake"
 )
 
 func TestAnUploadGetsExactlyOneOutput(t *testing.T) {
@@ -118,6 +121,40 @@ func TestEachItemHasOneOutcomeLineWithItsIDs(t *testing.T) {
 			}
 		}
 		w.wantOutcomes(map[outcome]int{outcomeSucceeded: 1, outcomeFailed: 1})
+	})
+}
+
+func TestTheTimesOfARequestAreTold(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		p.submit("a", row(1))
+		time.Sleep(4 * time.Second)
+		slow := func(d time.Duration) storeHook {
+			return func(_ context.Context, _ string, _ ref, call func() error) error { time.Sleep(d); return call() }
+		}
+		w := p.start(runs(fake.Delay(2*time.Second)), hooked(func(ctx context.Context, verb string, r ref, call func() error) error {
+			switch {
+			case on("get", "in/")(verb, r):
+				return slow(3*time.Second)(ctx, verb, r, call)
+			case puts("out/")(verb, r):
+				return slow(time.Second)(ctx, verb, r, call)
+			}
+			return call()
+		}))
+		p.settled()
+		item := w.logs.FilterMessage("done").All()[0].ContextMap()[keyItem].(map[string]any)
+		for name, want := range map[string]time.Duration{
+			"queued": 4 * time.Second, "fetch": 3 * time.Second, "wait": 0, "predict": 2 * time.Second, "store": time.Second,
+		} {
+			if item[name] != want {
+				t.Errorf("the log tells %s: %v, want %v", name, item[name], want)
+			}
+		}
+		info := p.wantOutput("a", 1)
+		for name, want := range map[string]string{"queued": "4000.000", "fetch": "3000.000", "wait": "0.000", "predict": "2000.000", "store": "0.000"} {
+			if got := info.Metadata["penstock-"+name+"-ms"]; got != want { // of storing, the making of the result alone
+				t.Errorf("the metadata tells %s: %q, want %q", name, got, want)
+			}
+		}
 	})
 }
 

@@ -101,7 +101,10 @@ func (c *chunk) size() int {
 
 // finish is the finished chunk.
 func (r *Records) finish(c *chunk) *Chunk {
-	done := &Chunk{Records: c.records}
+	done := &Chunk{Records: c.records, End: r.reader.frames.at.offset}
+	if r.held != nil {
+		done.End = r.held.records[0].Offset
+	}
 	r.spare.form = c.rows.form
 	if c.rows.n == 0 {
 		return done

@@ -47,9 +47,9 @@
 // passed over, so that a lone empty string is written "".
 //
 // NumPy's .npy, for signatures with one input: any element order and byte
-// order; a type that widens to the input's without loss (uint8 to float32) is
-// widened, any other is refused. An array of one dimension less than the input
-// is one row.
+// order; a type that widens to the input's without loss (uint8 or float16 to
+// float32) is widened, any other is refused. An array of one dimension less than
+// the input is one row.
 //
 // NumPy's .npz, stored or deflated: arrays named after the inputs, each as
 // .npy; others are passed over. The only array of a file is the only input's,
@@ -83,7 +83,8 @@
 // piece by piece, in memory that doesn't depend on their number, and reports a
 // bad one in its place; Results writes what comes of them. Both read a record
 // by the same parts. Unlike Decode, a stream takes records of different shapes
-// where the signature leaves dimensions open.
+// where the signature leaves dimensions open. A record has at most 1<<20 fields
+// of CSV, or strings.
 //
 // # Results
 //
@@ -107,6 +108,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/penstock/penstock/worker/jsonpath"
 	"github.com/penstock/penstock/worker/model"
 )
 
@@ -119,6 +121,17 @@ type Source struct {
 	MaxPixels       int64  // an image with more is refused before it is decoded; 0 means DefaultMaxPixels
 	MaxBytes        int64  // what is compressed and becomes more bytes is refused by Decode; 0 means DefaultMaxBytes. OpenRecords has a bound of its own
 	MaxRecordBytes  int64  // a longer record of JSON lines, CSV or TFRecord is a bad one; 0 means DefaultMaxRecordBytes
+
+	// Excerpt is for OpenRecords: what it reads is a part of a larger file.
+	Excerpt *Excerpt
+	// Texts is for OpenRecords: records keep their text. It counts as memory of
+	// their chunk.
+	Texts bool
+	// Filter is for OpenRecords: what of each record is decoded. A record of JSON
+	// lines is the value of its line; one of CSV is an array of its columns, and
+	// so is the header. One in which the path finds nothing is bad. Texts are
+	// those of whole records.
+	Filter jsonpath.Path
 
 	byDefault bool // ContentType is the model file's
 }
@@ -157,6 +170,7 @@ const (
 	CodeUnknownSignature = "UnknownSignature"     // the model has no such signature
 	CodeNotAcceptable    = "NotAcceptable"        // no encoder for what Accept asks for
 	CodeBadOutput        = "InvalidModelOutput"   // the model's outputs can't be written in the asked format
+	CodeNothingSelected  = "NothingSelected"      // a filter's path finds nothing there
 )
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }

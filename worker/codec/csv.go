@@ -47,7 +47,26 @@ type table struct {
 	// in order; nil when all of them do.
 	places [][]int
 	room   int      // how many fields the whole file may have; 0 when that is unknown
-	record [][]byte // the fields of the record that is read
+	record [][]byte // the fields of the record that is read; of its selected columns once they are taken
+	filter *picker  // which columns are read; nil for all of them
+}
+
+func (t *table) pick(p *picker) *Error {
+	if p != nil && !p.path.OfColumns() {
+		return columnsOnly(p)
+	}
+	t.filter = p
+	return nil
+}
+
+// columnsOnly is the error of a path that leads to members, or deeper, where
+// there are columns.
+func columnsOnly(p *picker) *Error {
+	return &Error{
+		Code:    CodeNothingSelected,
+		Message: fmt.Sprintf("the %s %v finds nothing: a record of CSV has columns only", p.what, p.path),
+		Hint:    "choose columns by their numbers, which count from 0: $[1:], $[0,4] or $[-1]",
+	}
 }
 
 func (t *table) reserve(_ *rows, text []byte) {
@@ -63,23 +82,32 @@ func (t *table) add(r *rows, record []byte) (isRow bool, f *fault) {
 	if f := t.cut(record); f != nil {
 		return true, t.lost(f)
 	}
+	fields := len(t.record)
+	if t.fields != 0 && fields != t.fields {
+		return true, &fault{
+			code: CodeInvalidShape,
+			text: fmt.Sprintf(" has %d columns, but the lines before it have %d", fields, t.fields),
+			hint: "fields that hold commas, quotes or line ends must be in quotes",
+		}
+	}
+	missing := t.choose()
 	if !t.begun {
 		t.begun = true
+		if missing != nil && len(r.columns) > 1 {
+			missing.fatal = true // nobody knows which columns are whose
+			return false, missing
+		}
 		isHeader, f := t.begin()
 		if f != nil {
 			f.fatal = true
 		}
 		if isHeader || f != nil {
-			t.fields = len(t.record)
+			t.fields = fields
 			return false, f
 		}
 	}
-	if t.fields != 0 && len(t.record) != t.fields {
-		return true, &fault{
-			code: CodeInvalidShape,
-			text: fmt.Sprintf(" has %d columns, but the lines before it have %d", len(t.record), t.fields),
-			hint: "fields that hold commas, quotes or line ends must be in quotes",
-		}
+	if missing != nil {
+		return true, missing
 	}
 	r.n++
 	for i, c := range r.columns {
@@ -87,8 +115,20 @@ func (t *table) add(r *rows, record []byte) (isRow bool, f *fault) {
 			return true, f
 		}
 	}
-	t.fields = len(t.record)
+	t.fields = fields
 	return true, nil
+}
+
+// choose leaves of the record the columns that the filter selects.
+func (t *table) choose() *fault {
+	if t.filter == nil {
+		return nil
+	}
+	selected, f := t.filter.columns(t.record)
+	if f == nil {
+		t.record, t.filter.fields = selected, t.record
+	}
+	return f
 }
 
 // lost has no header follow a first record that can't be read. Where that had
@@ -122,9 +162,9 @@ func (t *table) row(c *column, places []int) *fault {
 // column is how a column of the file appears in messages.
 func (t *table) column(i int) string {
 	if t.names == nil {
-		return fmt.Sprintf("column %d", i+1)
+		return t.nthOf(i)
 	}
-	return fmt.Sprintf("column %d (%.40q)", i+1, t.names[i])
+	return fmt.Sprintf("%s (%.40q)", t.nthOf(i), t.names[i])
 }
 
 // cut separates a record's fields into t.record. They share its memory, but
@@ -132,10 +172,13 @@ func (t *table) column(i int) string {
 func (t *table) cut(record []byte) *fault {
 	t.record = t.record[:0]
 	if cap(t.record) == 0 {
-		t.record = make([][]byte, 0, bytes.Count(record, []byte{','})+1)
+		t.record = make([][]byte, 0, min(bytes.Count(record, []byte{','})+1, maxPieces))
 	}
 	quotes := bytes.IndexByte(record, '"') >= 0
 	for {
+		if len(t.record) == maxPieces {
+			return tooManyPieces("fields")
+		}
 		if quotes && len(record) > 0 && record[0] == '"' {
 			field, rest, f := unquote(record[1:])
 			if f != nil {

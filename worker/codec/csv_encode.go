@@ -48,9 +48,12 @@ func encodeCSV(r *result) ([]byte, error) {
 	var b []byte
 	if r.hasHeader() {
 		r.mediaType += withHeader
-		b = r.appendHeader(b)
+		b = r.appendHeader(b, r.columns())
 	}
-	return r.appendCSV(b), nil
+	for row := range r.in.Rows {
+		b = r.appendCSV(b, row)
+	}
+	return b, nil
 }
 
 const withHeader = "; header=present"
@@ -60,40 +63,66 @@ func (r *result) hasHeader() bool {
 	return r.header == headerPresent || r.header == headerUnsaid && len(r.in.Signature.Outputs) > 1
 }
 
-// appendCSV writes the rows.
-func (r *result) appendCSV(b []byte) []byte {
-	for row := range r.in.Rows {
-		for i := range r.outputs {
-			t := &r.outputs[i]
-			size := model.Elements(t.Shape[1:])
-			for k := range size {
-				if i > 0 || k > 0 {
-					b = append(b, ',')
-				}
-				if at := row*size + k; t.DType == model.String {
-					b = appendField(b, t.Bytes[at])
-				} else {
-					b = appendElement(b, t, at, false)
-				}
+// appendCSV writes a row.
+func (r *result) appendCSV(b []byte, row int64) []byte {
+	for i := range r.outputs {
+		t := &r.outputs[i]
+		size := model.Elements(t.Shape[1:])
+		for k := range size {
+			if i > 0 || k > 0 {
+				b = append(b, ',')
+			}
+			if at := row*size + k; t.DType == model.String {
+				b = appendField(b, t.Bytes[at])
+			} else {
+				b = appendElement(b, t, at, false)
 			}
 		}
-		b = append(b, '\n')
 	}
-	return b
+	return append(b, '\n')
+}
+
+// columns are the shapes of what a row has of each output.
+func (r *result) columns() (shapes [][]int64) {
+	for _, t := range r.outputs {
+		shapes = append(shapes, t.Shape[1:])
+	}
+	return shapes
+}
+
+// declaredColumns are columns as far as the signature tells: an output of which
+// it doesn't is taken for one of single values.
+func (r *result) declaredColumns() (shapes [][]int64) {
+	for _, info := range r.in.Signature.Outputs {
+		var shape []int64
+		if !info.UnknownRank && len(info.Shape) == 2 && info.Shape[1] >= 0 {
+			shape = info.Shape[1:]
+		}
+		shapes = append(shapes, shape)
+	}
+	return shapes
+}
+
+// widths are how many values rows of those shapes have.
+func widths(shapes [][]int64) (width []int64) {
+	for _, shape := range shapes {
+		width = append(width, model.Elements(shape))
+	}
+	return width
 }
 
 // appendHeader writes the outputs' names, as the names of inputs are read.
-func (r *result) appendHeader(b []byte) []byte {
-	for i, t := range r.outputs {
+func (r *result) appendHeader(b []byte, columns [][]int64) []byte {
+	for i, shape := range columns {
 		name := r.in.Signature.Outputs[i].Name
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if len(t.Shape) == 1 {
+		if len(shape) == 0 {
 			b = appendField(b, []byte(name))
 			continue
 		}
-		for k := range t.Shape[1] {
+		for k := range shape[0] {
 			if k > 0 {
 				b = append(b, ',')
 			}

@@ -94,13 +94,13 @@ func (c *column) wrongField(field []byte, needs string) *fault {
 		f.text = fmt.Sprintf(" is %q", short(field))
 	}
 	f.text += fmt.Sprintf(", but input %q takes %v", c.info.Name, c.info.DType)
-	switch float := c.info.DType == model.Float32 || c.info.DType == model.Float64; {
+	switch {
 	case needs != "":
 		f.text += ": " + needs
 	case bytes.ContainsAny(field, ";\t"):
 		f.hint = "separate the columns with commas"
-	case float && len(trimmed(field)) == 0:
-		f.hint = "write NaN for a missing number, if the model can cope with it"
+	case c.isFloat() && len(trimmed(field)) == 0:
+		f.hint = missingNumber
 	default:
 		f.hint = "numbers are written as in JSON: 1, -2.5 or 3e8"
 	}

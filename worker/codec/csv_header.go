@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"fmt"
 	"mime"
 	"slices"
@@ -101,7 +102,8 @@ func (t *table) featureNames() bool {
 }
 
 // target is the input that a column's name means, or -1, and which of its
-// elements: "x" means the only one, "x[3]" the one with index 3.
+// elements: "x" means the only one, "x[3]" the one with index 3. The name of an
+// input may itself have brackets: the last ones count.
 func (t *table) target(name string) (input, index int, indexed bool) {
 	name = strings.TrimSpace(name)
 	find := func(name string) int {
@@ -110,12 +112,15 @@ func (t *table) target(name string) (input, index int, indexed bool) {
 	if input = find(name); input >= 0 {
 		return input, 0, false
 	}
-	name, digits, ok := strings.Cut(strings.TrimSuffix(name, "]"), "[")
-	index, err := strconv.Atoi(digits)
-	if !ok || err != nil || index < 0 {
+	open := strings.LastIndexByte(name, '[')
+	if open < 0 {
 		return -1, 0, false
 	}
-	return find(name), index, true
+	index, err := strconv.Atoi(strings.TrimSuffix(name[open+1:], "]"))
+	if err != nil || index < 0 {
+		return -1, 0, false
+	}
+	return find(name[:open]), index, true
 }
 
 // bind has each column hold the input that the record names.
@@ -127,7 +132,7 @@ func (t *table) bind() *fault {
 			return (&fault{
 				code: CodeInvalidShape,
 				text: fmt.Sprintf(" is %.40q, which is no input of the model; it takes: %s", field, t.rows.names()),
-				hint: `name the columns in the first line after the inputs: "x", or "x[0]", "x[1]", ... for one of several values`,
+				hint: t.namesHint(i),
 			}).within(t.nthOf(i))
 		}
 		count[input]++
@@ -160,7 +165,13 @@ func (t *table) bind() *fault {
 	return nil
 }
 
-func (t *table) nthOf(i int) string { return fmt.Sprintf("column %d", i+1) }
+// nthOf names a column by its number in the file.
+func (t *table) nthOf(i int) string {
+	if t.filter != nil {
+		i = t.filter.column(i)
+	}
+	return fmt.Sprintf("column %d", i+1)
+}
 
 // makeRoom reserves memory for the rows that the file may have: all inputs together
 // for no more elements than it has fields.
@@ -180,4 +191,15 @@ func (t *table) makeRoom() {
 			c.data = make([]byte, 0, rows*n*c.size)
 		}
 	}
+}
+
+// namesHint is what to do about a first line whose i-th column names no input.
+func (t *table) namesHint(i int) string {
+	switch field := t.record[i]; {
+	case len(t.record) == 1 && bytes.ContainsAny(field, ";\t"):
+		return "separate the columns by commas, not by semicolons or tabs"
+	case i == 0 && len(field) == 0 && len(t.record) > 1:
+		return "leave a column without a name out; pandas writes one unless told to_csv(index=False)"
+	}
+	return `name the columns in the first line after the inputs: "x", or "x[0]", "x[1]", ... for one of several values`
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/worker/model"
 )
@@ -65,6 +66,8 @@ func TestCSVNamesSeveralInputs(t *testing.T) {
 	m := newModel(info("a", model.Int32, -1), info("b", model.Float32, -1, 2), info("c[0]", model.String, -1))
 	in, err := decodeAs(t, m, "text/csv", "b[1],c[0],a,b[0]\n2,\"u,\n\",1,3\n5,v,4,6\n")
 	checkTensors(t, in, err, tensor([]int32{1, 4}, 2), tensor([]float32{3, 2, 6, 5}, 2, 2), tensor([]string{"u,\n", "v"}, 2))
+	in, err = decodeAs(t, newModel(info("a", model.Int32, -1), info("c[0]", model.Float32, -1, 2)), "text/csv", "c[0][1],a,c[0][0]\n2,1,3\n")
+	checkTensors(t, in, err, tensor([]int32{1}, 1), tensor([]float32{3, 2}, 1, 2))
 }
 
 func TestTheContentTypeDecidesOnAHeader(t *testing.T) {
@@ -120,6 +123,8 @@ func TestBadCSVIsRefusedByLineAndColumn(t *testing.T) {
 		"blank":               {word, "\n\r\n", CodeEmpty, []string{"no lines of values"}},
 		"a header alone":      {two, "w,h\n", CodeEmpty, []string{"no lines of values"}},
 		"no names":            {both, "1,2\n", CodeInvalidShape, []string{`line 1: column 1 is "1", which is no input of the model; it takes: a,b`}},
+		"split by semicolons": {both, "a;b\n1;2\n", CodeInvalidShape, []string{`column 1 is "a;b", which is no input`, "by commas"}},
+		"pandas' index":       {both, ",a,b\n0,1,2\n", CodeInvalidShape, []string{`column 1 is "", which is no input`, "index=False"}},
 		"a wrong name":        {both, "a,c\n", CodeInvalidShape, []string{`column 2 is "c", which is no input`}},
 		"a missing name":      {both, "a\n1\n", CodeInvalidShape, []string{`line 1: no column is named after input "b"`}},
 		"a name twice":        {both, "a,b,a\n", CodeMalformed, []string{`line 1: column 1: "a" is there twice`}},
@@ -129,6 +134,7 @@ func TestBadCSVIsRefusedByLineAndColumn(t *testing.T) {
 		"a negative index":    {vectors, "a,b[-1],b[1]\n", CodeInvalidShape, []string{`"b[-1]", which is no input`}},
 		"a huge index":        {vectors, "a,b[99999999999999999999],b[1]\n", CodeInvalidShape, []string{"no input"}},
 		"too few of an input": {vectors, "a,b[0]\n1,2\n", CodeInvalidShape, []string{"line 2 has 1 values, but that is no row of input b int32[-1 2]"}},
+		"a million and one":   {word, "a\n" + strings.Repeat(",", maxPieces) + "\n", CodeTooLarge, []string{"line 2 has more than the 1048576 fields that a record may have"}},
 		"binary":              {two, npyMagic, CodeMalformed, []string{"begins like NPY"}},
 		"a scalar input":      {&testModel{signatures: map[string]*model.Signature{"serving_default": {Inputs: []model.TensorInfo{info("x", model.Float32)}, Outputs: []model.TensorInfo{info("y", model.Float32)}}}}, "1\n", CodeInvalidShape, []string{"[1]"}},
 	} {
@@ -136,6 +142,25 @@ func TestBadCSVIsRefusedByLineAndColumn(t *testing.T) {
 			_, err := decodeAs(t, c.model, "text/csv", c.body)
 			checkError(t, err, c.code, c.says...)
 		})
+	}
+}
+
+// Each quote used to have all that follows it searched for a line end: 16 MiB of
+// them took an hour.
+func TestAManifoldOfQuotesTakesNoLongerThanItsText(t *testing.T) {
+	word := newModel(info("x", model.String, -1, -1))
+	const n = 1 << 20
+	for name, record := range map[string]string{
+		"within a field": `"` + strings.Repeat(`""`, n) + `"`,
+		"around fields":  `"a"` + strings.Repeat(`,"b"`, n-1),
+	} {
+		began := time.Now()
+		if _, err := decodeAs(t, word, "text/csv; header=absent", record); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%s: %d quotes took %v", name, n, took)
+		}
 	}
 }
 

@@ -163,9 +163,9 @@ func (c *column) featureList(kind uint64, list []byte, at int) (n int, f *fault)
 			return nil
 		})
 		return len(c.data) - before, f
-	case kind == 2 && (c.info.DType == model.Float32 || c.info.DType == model.Float64):
+	case kind == 2 && c.isFloat():
 		return c.floatList(list)
-	case kind == 3 && c.info.DType != model.String && c.info.DType != model.Float32 && c.info.DType != model.Float64:
+	case kind == 3 && c.info.DType != model.String && !c.isFloat():
 		return c.intList(list, at)
 	}
 	f = &fault{
@@ -184,6 +184,9 @@ func (c *column) featureList(kind uint64, list []byte, at int) (n int, f *fault)
 
 func (c *column) bytesList(list []byte) (n int, f *fault) {
 	f = eachMessage(list, 1, func([]byte) *fault { n++; return nil })
+	if f == nil && n > c.row+surplus {
+		f = c.overfull()
+	}
 	if f != nil {
 		return 0, f
 	}
@@ -243,6 +246,11 @@ func (c *column) intList(list []byte, at int) (n int, f *fault) {
 			}
 			n++
 		case p.number == 1 && p.wire == wireBytes:
+			count := varints(p.bytes)
+			if count > c.row+surplus {
+				return 0, c.overfull()
+			}
+			c.data = slices.Grow(c.data, count*c.size)
 			for values := p.bytes; len(values) > 0; n++ {
 				v, size := binary.Uvarint(values)
 				if size <= 0 {
@@ -256,6 +264,17 @@ func (c *column) intList(list []byte, at int) (n int, f *fault) {
 		}
 	}
 	return n, nil
+}
+
+// varints counts the integers of a packed list: all bytes of one but the last
+// have their highest bit set.
+func varints(packed []byte) (n int) {
+	for _, b := range packed {
+		if b < 0x80 {
+			n++
+		}
+	}
+	return n
 }
 
 // int64 appends v to a column of integers or booleans.

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/penstock/penstock/worker/model"
@@ -67,6 +68,50 @@ func rowShape(info model.TensorInfo, n int64) ([]int64, *fault) {
 	return nil, &fault{
 		code: CodeInvalidShape,
 		text: fmt.Sprintf(" has %d values, but that is no row of input %v", n, info),
+		hint: "the first dimension counts the rows; a row has as many values as the others make",
+	}
+}
+
+// surplus is by how many elements a row may be too long and is read to its end
+// all the same, so that its fault tells its shape. Beyond that it would only take
+// memory: much more than its text, if it is made of little.
+const surplus = 1 << 16
+
+// mostOfRow is how many elements a row of an input has, or may have.
+func mostOfRow(info model.TensorInfo) int {
+	most := int64(math.MaxInt / 4)
+	if info.DType == model.String {
+		most = maxPieces
+	}
+	if info.UnknownRank {
+		return int(most)
+	}
+	n := int64(1)
+	for _, d := range info.Shape[min(1, len(info.Shape)):] {
+		if d < 0 || d > 0 && n > most/d {
+			return int(most)
+		}
+		n *= d
+	}
+	return int(n)
+}
+
+// elements is how many c holds.
+func (c *column) elements() int {
+	if c.size == 0 {
+		return len(c.bytes)
+	}
+	return len(c.data) / c.size
+}
+
+// overfull is the fault of a row that has many more elements than c.row.
+func (c *column) overfull() *fault {
+	if c.info.DType == model.String && c.row == maxPieces {
+		return tooManyPieces("strings")
+	}
+	return &fault{
+		code: CodeInvalidShape,
+		text: fmt.Sprintf(" has many more values than a row of input %v", c.info),
 		hint: "the first dimension counts the rows; a row has as many values as the others make",
 	}
 }

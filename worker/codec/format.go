@@ -29,6 +29,12 @@ type format struct {
 	wholly func(head []byte, src Source, m model.Model) bool
 }
 
+// Names of formats that others ask for.
+const (
+	formatCSV       = "CSV"
+	formatJSONLines = "JSON lines"
+)
+
 // formats is all that Decode takes.
 var formats = []*format{
 	{
@@ -40,7 +46,7 @@ var formats = []*format{
 		decode:     decodeJSON,
 	},
 	{
-		name:       "JSON lines",
+		name:       formatJSONLines,
 		mediaTypes: jsonLinesTypes,
 		extensions: []string{".jsonl", ".ndjson"},
 		text:       true,
@@ -49,7 +55,7 @@ var formats = []*format{
 		wholly:     linesAreRequest,
 	},
 	{
-		name:       "CSV",
+		name:       formatCSV,
 		mediaTypes: []string{"text/csv", "application/csv"},
 		extensions: []string{".csv"},
 		text:       true,
@@ -122,7 +128,7 @@ func formatOf(body []byte, src Source) (*format, error) {
 	if len(body) == 0 {
 		return nil, &Error{Code: CodeEmpty, Message: "the input has no bytes"}
 	}
-	looks := sniffed(body)
+	looks := src.Excerpt.begins(body)
 	f, clue, err := declared(src)
 	switch {
 	case err != nil:
@@ -139,6 +145,9 @@ func formatOf(body []byte, src Source) (*format, error) {
 		return f, nil
 	case looks != nil:
 		return looks, nil
+	}
+	if err := refuseOtherImage(body); err != nil {
+		return nil, err
 	}
 	return nil, &Error{
 		Code:    CodeUnsupportedType,
@@ -180,10 +189,14 @@ func declared(src Source) (f *format, clue string, err error) {
 		clue = fmt.Sprintf("content_type %q of %s", src.ContentType, model.ConfigFile)
 	}
 	if named == nil && !generic {
+		hint := "if the content is one of these, set the object's content type to it"
+		if strings.HasPrefix(mediaType, "image/") {
+			hint = pngOrJPEG
+		}
 		return nil, "", &Error{
 			Code:    CodeUnsupportedType,
 			Message: fmt.Sprintf("%s is not one that can be decoded: %s", clue, takes()),
-			Hint:    "if the content is one of these, set the object's content type to it",
+			Hint:    hint,
 		}
 	}
 	return named, clue, nil
@@ -224,4 +237,35 @@ func mediaTypeOf(contentType string) string {
 // sniffed is the format that body begins like, or nil.
 func sniffed(body []byte) *format {
 	return formatWith(func(f *format) bool { return f.sniff != nil && f.sniff(body) })
+}
+
+// pngOrJPEG is what to do about an image of another form.
+const pngOrJPEG = "convert it to PNG or JPEG"
+
+// refuseOtherImage is an error when body is an image of a form that is not
+// decoded.
+func refuseOtherImage(body []byte) error {
+	kind := otherImage(body)
+	if kind == "" {
+		return nil
+	}
+	return &Error{Code: CodeUnsupportedType, Message: "it is an image in the form of " + kind + ", which is not decoded", Hint: pngOrJPEG}
+}
+
+// otherImage names the form of an image that is not decoded, or nothing.
+func otherImage(body []byte) string {
+	begins := func(at int, with string) bool { return len(body) > at && bytes.HasPrefix(body[at:], []byte(with)) }
+	switch {
+	case begins(0, "GIF8"):
+		return "GIF"
+	case begins(0, "RIFF") && begins(8, "WEBP"):
+		return "WebP"
+	case begins(0, "BM") && begins(6, "\x00\x00\x00\x00"):
+		return "BMP"
+	case begins(0, "II*\x00"), begins(0, "MM\x00*"):
+		return "TIFF"
+	case begins(4, "ftyphei"), begins(4, "ftypmif1"), begins(4, "ftypavif"):
+		return "HEIF"
+	}
+	return ""
 }

@@ -104,8 +104,10 @@ func TestWrongFormatIsNamed(t *testing.T) {
 		{Source{Name: "a.npy"}, bodies["JSON"], CodeMalformed, []string{`extension of "a.npy" says NPY, but the content begins like JSON`}},
 		{Source{ContentType: "image/png"}, bodies["JSON"], CodeMalformed, []string{"begins like JSON"}},
 		{Source{ContentType: "text/plain", Name: "a.csv"}, bodies["image"], CodeMalformed, []string{`extension of "a.csv" says CSV, but the content begins like image`}},
-		{Source{ContentType: "image/png"}, []byte("GIF89a"), CodeMalformed, []string{"neither PNG nor JPEG"}},
-		{Source{Name: "a.bin"}, []byte("GIF89a..."), CodeUnsupportedType, []string{`key "a.bin"`, `"GIF89a..."`, "application/json"}},
+		{Source{ContentType: "image/png"}, []byte("no image"), CodeMalformed, []string{"neither PNG nor JPEG"}},
+		{Source{ContentType: "image/png"}, []byte("GIF89a"), CodeUnsupportedType, []string{"the form of GIF", "convert it to PNG or JPEG"}},
+		{Source{Name: "a.jpg"}, []byte("RIFF\x24\x00\x00\x00WEBPVP8 "), CodeUnsupportedType, []string{"the form of WebP"}},
+		{Source{Name: "a.bin"}, []byte("\x7fELF..."), CodeUnsupportedType, []string{`key "a.bin"`, `"\x7fELF..."`, "application/json"}},
 		{Source{ContentType: "application/json"}, nil, CodeEmpty, []string{"no bytes"}},
 	} {
 		m := newModel(info("x", model.Float32, -1, 2, 2, 1))
@@ -125,4 +127,20 @@ func TestOneTensorFormatsNeedOneInput(t *testing.T) {
 		_, err = Decode(t.Context(), bodies[name], Source{Signature: "none"}, m)
 		checkError(t, err, CodeUnknownSignature, `no signature "none"`)
 	}
+}
+
+// An image that is not decoded is named, and the person told what to make of it.
+func TestOtherImagesAreNamed(t *testing.T) {
+	for body, want := range map[string]string{
+		"GIF89a\x01\x00":                     "GIF",
+		"RIFF\x24\x00\x00\x00WEBPVP8 ":       "WebP",
+		"BM\x36\x00\x00\x00\x00\x00\x00\x00": "BMP",
+		"II*\x00\x08\x00\x00\x00":            "TIFF",
+		"\x00\x00\x00\x18ftypheic":           "HEIF",
+	} {
+		_, err := Decode(t.Context(), []byte(body), Source{Name: "in/x.bin"}, floats)
+		checkError(t, err, CodeUnsupportedType, "the form of "+want, "convert it to PNG or JPEG")
+	}
+	_, err := Decode(t.Context(), []byte("GIF89a"), Source{ContentType: "image/gif"}, floats)
+	checkError(t, err, CodeUnsupportedType, `"image/gif" is not one`, "convert it to PNG or JPEG")
 }

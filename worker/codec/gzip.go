@@ -14,6 +14,10 @@ import (
 
 const gzipMagic = "\x1f\x8b\x08"
 
+// Compressed says whether content that begins with head looks like gzip, so
+// that how much is in it can't be told from its length.
+func Compressed(head []byte) bool { return bytes.HasPrefix(head, []byte(gzipMagic)) }
+
 // gzipTypes are content types that say no more than that it is gzip.
 var gzipTypes = []string{"application/gzip", "application/x-gzip"}
 
@@ -35,7 +39,7 @@ func (s Source) within(head []byte, m model.Model) (within Source, isGzip bool, 
 		return s, false, err
 	}
 	s = s.orDefault(m)
-	isGzip = bytes.HasPrefix(head, []byte(gzipMagic))
+	isGzip = Compressed(head)
 	switch {
 	case len(head) == 0, clue == "" && (!isGzip || s.maybeGzip()):
 		return s, false, nil

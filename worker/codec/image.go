@@ -3,9 +3,11 @@ package codec
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/jpeg"
 	"image/png"
 	"slices"
@@ -54,6 +56,13 @@ func decodeImage(ctx context.Context, body []byte, src Source, m model.Model) (*
 	if err != nil {
 		return nil, err
 	}
+	if header.ColorModel == color.CMYKModel && spec.Channels == 1 { // TensorFlow would call it damaged
+		return nil, &Error{
+			Code:    CodeUnsupportedType,
+			Message: "it is a JPEG image in CMYK, which can't become grey",
+			Hint:    "convert it to RGB or grey before the upload",
+		}
+	}
 	t, err := m.DecodeImage(ctx, body, spec, info.DType)
 	if fault, ok := errors.AsType[*model.Error](err); ok && fault.Permanent && fault.Code == "INVALID_ARGUMENT" {
 		return nil, &Error{Code: CodeMalformed, Message: "damaged image: " + fault.Message, Hint: "check that the upload was complete"}
@@ -76,6 +85,9 @@ func imageHeader(body []byte, maxPixels int64) (image.Config, error) {
 	case "JPEG":
 		c, err = jpeg.DecodeConfig(bytes.NewReader(body))
 	default:
+		if err := refuseOtherImage(body); err != nil {
+			return c, err // a WebP under the name of x.jpg, from the web
+		}
 		return c, &Error{Code: CodeMalformed, Message: "the content is neither PNG nor JPEG"}
 	}
 	if png, ok := errors.AsType[png.UnsupportedError](err); ok {
@@ -104,7 +116,45 @@ func imageHeader(body []byte, maxPixels int64) (image.Config, error) {
 			Hint:    "scale it down before the upload",
 		}
 	}
+	if kind != "JPEG" {
+		return c, nil
+	}
+	if n := scansOf(body); n > maxScans {
+		return c, &Error{
+			Code:    CodeTooLarge,
+			Message: fmt.Sprintf("the JPEG image has %d scans; the limit is %d", n, maxScans),
+			Hint:    "save it anew, as a baseline or progressive JPEG",
+		}
+	}
 	return c, nil
+}
+
+// maxScans is how many scans a JPEG may have. Each is a pass over all pixels,
+// and may be a hundred bytes long; progressive images have about ten.
+const maxScans = 500
+
+// scansOf counts the scans of a JPEG, up to its end.
+func scansOf(b []byte) (n int) {
+	const fill, stuffed, temporary, firstRestart, lastRestart, end, scan = 0xff, 0x00, 0x01, 0xd0, 0xd7, 0xd9, 0xda
+	for i := len("\xff\xd8"); ; {
+		next := bytes.IndexByte(b[min(i, len(b)):], 0xff)
+		if i += next; next < 0 || i+4 > len(b) {
+			return n
+		}
+		switch m := b[i+1]; {
+		case m == fill:
+			i++
+		case m == stuffed, m == temporary, m >= firstRestart && m <= lastRestart: // they have no length
+			i += 2
+		case m == end:
+			return n
+		default:
+			if m == scan {
+				n++
+			}
+			i += 2 + int(binary.BigEndian.Uint16(b[i+2:]))
+		}
+	}
 }
 
 func unsupportedImage(kind, why string) *Error {

@@ -9,6 +9,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/penstock/penstock/worker/model"
@@ -43,6 +44,17 @@ func jpegHeader(marker, channels byte, width, height uint16) []byte {
 		b = append(b, c+1, 0x11, 0)
 	}
 	return append(b, 0xff, 0xda, 0, 2)
+}
+
+// jpegOfScans is a progressive JPEG of that many scans, with what stands between
+// scans and is none of them.
+func jpegOfScans(n int) []byte {
+	b := jpegHeader(0xc2, 3, 28, 28)
+	thumbnail := "\xff\xe1\x00\x06\xff\xda\x00\x02"
+	for range n - 1 {
+		b = append(b, thumbnail+"\xff\xff\xda\x00\x02pixels\xff\x00\xda\xff\xd7\xff\x01"...)
+	}
+	return append(b, strings.Repeat("\xff\xd9\xff\xda\x00\x02", maxScans)...) // what follows the end is nothing
 }
 
 // zeros is a DecodeImage that gives an image of zeros, and keeps the spec.
@@ -143,10 +155,12 @@ func TestBadImagesAreRefusedBeforeDecoding(t *testing.T) {
 		"JPEG magic alone":  {[]byte("\xff\xd8\xff"), some, photo, CodeMalformed, "no good JPEG header"},
 		"JPEG of no size":   {jpegHeader(0xc0, 3, 0, 0), some, photo, CodeMalformed, "0 x 0 pixels"},
 		"JPEG of 2 colours": {jpegHeader(0xc0, 2, 5, 4), some, photo, CodeUnsupportedType, "this kind of JPEG"},
+		"CMYK for grey":     {jpegHeader(0xc0, 4, 28, 28), some, info("x", model.Float32, -1, 28, 28, 1), CodeUnsupportedType, "CMYK, which can't become grey"},
 		"12-bit JPEG":       {twelveBits, some, photo, CodeUnsupportedType, "this kind of JPEG: unsupported precision"},
 		"too narrow":        {long, &model.ImageSpec{Crop: model.CenterCrop, ResizeShorter: 256}, photo, CodeInvalidShape, "65000 x 1 pixels are too long and narrow"},
 		"other layout":      {good, &model.ImageSpec{Layout: model.ChannelsFirst, Channels: 3, Height: 28}, photo, CodeInvalidShape, "row of shape [3 28 3]"},
 		"JPEG bomb":         {jpegHeader(0xc0, 3, 65535, 65535), some, photo, CodeTooLarge, "65535 x 65535 pixels; the limit is 50000000"},
+		"JPEG of scans":     {jpegOfScans(maxScans + 1), some, photo, CodeTooLarge, "has 501 scans; the limit is 500"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newModel(c.input)
@@ -167,6 +181,15 @@ func TestMaxPixelsIsTheLimit(t *testing.T) {
 	}
 	_, err := Decode(t.Context(), body, Source{MaxPixels: 19}, m)
 	checkError(t, err, CodeTooLarge, "5 x 4 pixels; the limit is 19")
+}
+
+func TestAProgressiveImageMayHaveManyScans(t *testing.T) {
+	m := newModel(info("x", model.Float32, -1, 28, 28, 3))
+	m.config.Image = &model.ImageSpec{}
+	m.decodeImage = zeros(new(model.ImageSpec))
+	if _, err := Decode(t.Context(), jpegOfScans(maxScans), Source{}, m); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestDamagedPixelsAreTheInputsFaultAndOthersTheModels(t *testing.T) {

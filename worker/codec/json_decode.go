@@ -95,9 +95,13 @@ func (r *request) read() *fault {
 		return f
 	}
 	if r.key == "" {
+		there := "the object has no input"
+		if len(r.others) > 0 {
+			there = "there are: " + strings.Join(r.others, ", ")
+		}
 		return &fault{
 			code: CodeMalformed,
-			text: ": Missing 'inputs' or 'instances' key; there are: " + strings.Join(r.others, ", "),
+			text: ": Missing 'inputs' or 'instances' key; " + there,
 			hint: `write {"instances": [...]}`,
 		}
 	}

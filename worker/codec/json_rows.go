@@ -53,15 +53,12 @@ func (r *rows) add(s *scanner) *fault {
 	object := s.peek() == '{' && (len(r.columns) > 1 || !s.atBase64())
 	switch {
 	case !object && len(r.columns) > 1:
-		return &fault{
-			code: CodeInvalidShape,
-			text: fmt.Sprintf(" is %s, but an object is expected: the model takes several inputs, and keys must be equal to: %s", s.kind(), r.names()),
-			hint: `write each instance as {"<input>": ..., ...}`,
-		}
+		return s.unlike("an object is expected: the model takes several inputs, and keys must be equal to: "+r.names(),
+			`write each instance as {"<input>": ..., ...}`)
 	case object && r.form == formPlain:
 		return &fault{code: CodeInvalidShape, text: " is an object, but the instances before it are plain values or lists"}
 	case !object && r.form == formObject:
-		return &fault{code: CodeInvalidShape, text: fmt.Sprintf(" is %s, but the instances before it are objects", s.kind())}
+		return s.unlike("the instances before it are objects", "")
 	}
 	r.n++
 	if object {
@@ -69,7 +66,7 @@ func (r *rows) add(s *scanner) *fault {
 		return r.object(s)
 	}
 	r.form = formPlain
-	return r.columns[0].add(s)
+	return r.columns[0].addRow(s)
 }
 
 // atBase64 says whether a base64Object is next.
@@ -95,7 +92,7 @@ func (r *rows) object(s *scanner) *fault {
 			return duplicate()
 		}
 		given++
-		return c.add(s)
+		return c.addRow(s)
 	})
 	if f != nil || given == len(r.columns) {
 		return f
@@ -123,11 +120,7 @@ func (r *rows) inputs(s *scanner) *fault {
 		if len(r.columns) == 1 {
 			return r.columns[0].add(s)
 		}
-		return &fault{
-			code: CodeInvalidShape,
-			text: fmt.Sprintf(" is %s, but an object is expected: the model takes several inputs: %s", s.kind(), r.names()),
-			hint: `write {"inputs": {"<input>": ..., ...}}`,
-		}
+		return s.unlike("an object is expected: the model takes several inputs: "+r.names(), `write {"inputs": {"<input>": ..., ...}}`)
 	}
 	f := s.members(func(key []byte) *fault {
 		c := r.named[string(key)]

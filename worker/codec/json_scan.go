@@ -42,8 +42,9 @@ func (f *fault) err() error {
 // memory. It is the only reader of JSON here: for a request's body, and for
 // one record of a file of them.
 type scanner struct {
-	b []byte
-	i int // the next byte
+	b   []byte
+	i   int    // the next byte
+	key []byte // as it stands there, with its quotes: the last one that members read
 }
 
 // peek is the next byte that is no white space; 0 at the end.
@@ -134,10 +135,12 @@ func (s *scanner) members(visit func(key []byte) *fault) *fault {
 		if s.peek() != '"' {
 			return s.unexpected("a key in quotes")
 		}
+		from := s.i
 		key, f := s.str()
 		if f != nil {
 			return f
 		}
+		s.key = s.b[from:s.i]
 		if !s.take(':') {
 			return s.unexpected("':'")
 		}

@@ -24,12 +24,16 @@ type column struct {
 	flat   int     // elements of a value; set by flatRow only
 	data   []byte
 	bytes  [][]byte
+	row    int // elements that a row may have
+	most   int // elements that it may hold by now, and some more
 }
 
 // open is the size of a list that hasn't ended yet.
 const open = -1
 
-func newColumn(info model.TensorInfo) *column { return &column{info: info, size: info.DType.Size()} }
+func newColumn(info model.TensorInfo) *column {
+	return &column{info: info, size: info.DType.Size(), row: mostOfRow(info), most: math.MaxInt}
+}
 
 // reserve makes room for the elements that rest, of so many lines, may hold: no
 // more than its commas or its quotes allow, so that memory stays in proportion
@@ -40,6 +44,12 @@ func (c *column) reserve(rest []byte, lines int) {
 	} else {
 		c.data = make([]byte, 0, (bytes.Count(rest, []byte{','})+lines+1)*c.size)
 	}
+}
+
+// addRow reads one value that is a row.
+func (c *column) addRow(s *scanner) *fault {
+	c.most = c.elements() + c.row + surplus
+	return c.add(s)
 }
 
 // add reads one value.
@@ -82,10 +92,17 @@ func (c *column) list(s *scanner, level int) *fault {
 	case level >= len(c.shape):
 		return c.wrong(s, CodeInvalidShape, "but a single value is needed here: all lists must be nested equally deep")
 	}
-	n, f := s.elements(func(int64) *fault { return c.value(s, level+1) })
+	n, f := s.elements(func(i int64) *fault {
+		if i%surplus == surplus-1 && c.elements() > c.most {
+			return c.overfull()
+		}
+		return c.value(s, level+1)
+	})
 	switch {
 	case f != nil:
 		return f
+	case c.elements() > c.most:
+		return c.overfull()
 	case c.shape[level] == open:
 		c.shape[level], c.ranked = n, true // an empty list ends the way down
 	case c.shape[level] != n:
@@ -118,7 +135,11 @@ func (c *column) scalar(s *scanner) *fault {
 	var n number
 	if !s.number(&n) {
 		s.i = start
-		return c.wrong(s, CodeInvalidDType, "but input %q takes %s", c.info.Name, c.info.DType)
+		f := c.wrong(s, CodeInvalidDType, "but input %q takes %s", c.info.Name, c.info.DType)
+		if f.code == CodeInvalidDType && s.b[start] == 'n' && c.isFloat() { // null, as pandas writes NaN
+			f.hint = missingNumber
+		}
+		return f
 	}
 	text := s.b[start:s.i]
 	if c.number(&n, text) {
@@ -127,11 +148,18 @@ func (c *column) scalar(s *scanner) *fault {
 	return c.refuse(&n, text)
 }
 
+// missingNumber is what to do where a float is left out.
+const missingNumber = "write NaN for a missing number, if the model can cope with it"
+
+func (c *column) isFloat() bool {
+	return c.info.DType == model.Float32 || c.info.DType == model.Float64
+}
+
 // refuse is the fault of a number that the input's type can't hold.
 func (c *column) refuse(n *number, text []byte) *fault {
 	f := &fault{code: CodeInvalidDType}
 	switch text := short(text); {
-	case c.info.DType == model.Float32 || c.info.DType == model.Float64:
+	case c.isFloat():
 		f.text = fmt.Sprintf(": cannot convert %s to %s without loss of precision", text, c.info.DType)
 		if !n.decimal && !n.long {
 			f.hint = fmt.Sprintf("write %s.0 to have it rounded", text)
@@ -249,6 +277,16 @@ func (s *scanner) kind() string {
 		return "null"
 	}
 	return "a number"
+}
+
+// unlike is the fault of a value of another kind than is wanted, or of what is
+// no value at all.
+func (s *scanner) unlike(wanted, hint string) *fault {
+	kind := s.kind()
+	if f := s.skip(2); f != nil {
+		return f
+	}
+	return &fault{code: CodeInvalidShape, text: " is " + kind + ", but " + wanted, hint: hint}
 }
 
 // short quotes as much of a value as a message has room for.

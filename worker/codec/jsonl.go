@@ -30,7 +30,7 @@ func jsonLinesRecords(head []byte, src Source, m model.Model) (*recordKind, erro
 		return nil, err
 	}
 	return &recordKind{
-		sig: sig, unit: unitLine, cut: lineCutter{}, decoder: jsonLines{},
+		sig: sig, unit: unitLine, cut: lineCutter{}, decoder: &jsonLines{},
 		nothing: "the input holds blank lines only",
 	}, nil
 }
@@ -58,22 +58,30 @@ func beginsRequest(text []byte, sig *model.Signature) bool {
 }
 
 // jsonLines reads instances, one a line.
-type jsonLines struct{}
+type jsonLines struct {
+	filter *picker // what of a line the instance is; nil for all of it
+}
 
-func (jsonLines) reserve(r *rows, text []byte) {
+func (l *jsonLines) pick(p *picker) *Error {
+	l.filter = p // any path can be applied to a value
+	return nil
+}
+
+func (*jsonLines) reserve(r *rows, text []byte) {
 	if len(r.columns) == 1 {
 		r.columns[0].reserve(text, bytes.Count(text, newline))
 	}
 }
 
-func (jsonLines) add(r *rows, line []byte) (isRow bool, f *fault) {
+func (l *jsonLines) add(r *rows, line []byte) (isRow bool, f *fault) {
 	s := &scanner{b: line}
 	if s.peek() == 0 && s.i == len(line) {
 		return false, nil
 	}
-	f = r.add(s)
-	if f == nil && (s.peek() != 0 || s.i < len(line)) {
-		f = s.unexpected("the end of the line")
+	if l.filter != nil {
+		f = l.filtered(r, line)
+	} else if f = r.add(s); f == nil {
+		f = s.end()
 	}
 	if f != nil && f.code == CodeMalformed && f.hint == "" {
 		f.hint = "write each instance on one line of its own"
@@ -81,7 +89,20 @@ func (jsonLines) add(r *rows, line []byte) (isRow bool, f *fault) {
 	return true, f
 }
 
-func (jsonLines) lost(f *fault) *fault { return f }
+// filtered adds what the filter selects of a line.
+func (l *jsonLines) filtered(r *rows, line []byte) *fault {
+	text, at, f := l.filter.json(line)
+	if f != nil {
+		return f
+	}
+	// As part of its line, so that a fault tells where in it.
+	if f = r.add(&scanner{b: text[:at.to], i: at.from}); f != nil {
+		return f.within(l.filter.path.String())
+	}
+	return nil
+}
+
+func (*jsonLines) lost(f *fault) *fault { return f }
 
 // encodeJSONLines writes a prediction a line, each as in "predictions".
 func encodeJSONLines(r *result) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/penstock/penstock/worker/model"
@@ -42,7 +43,9 @@ func decodeNPY(_ context.Context, body []byte, src Source, m model.Model) (*Inpu
 // otherwise.
 func asRow(t model.Tensor, info model.TensorInfo, sig *model.Signature) model.Tensor {
 	if _, batched := sig.Batch(); batched && !info.UnknownRank && len(t.Shape) == len(info.Shape)-1 {
-		t.Shape = append([]int64{1}, t.Shape...)
+		if row := append([]int64{1}, t.Shape...); fits(info, row, batched) {
+			t.Shape = row
+		}
 	}
 	return t
 }
@@ -119,6 +122,11 @@ func (h *npyHeader) parse(text string) error {
 	return h.checkShape()
 }
 
+// maxOfNothing is how many elements the dimensions of an array without elements
+// may make, the zeros left out. No bytes stand behind them: ten digits would be
+// as many rows to be run, or what a model makes of so many times nothing.
+const maxOfNothing = 1 << 16
+
 func (h *npyHeader) checkShape() error {
 	if len(h.shape) > maxDepth {
 		return brokenNPY("the array has %d dimensions; the most is %d", len(h.shape), maxDepth)
@@ -129,6 +137,9 @@ func (h *npyHeader) checkShape() error {
 			return brokenNPY("the array's size overflows: %v", h.shape)
 		}
 		product *= max(d, 1)
+	}
+	if slices.Contains(h.shape, 0) && product > maxOfNothing {
+		return brokenNPY("an array of shape %v has no elements", h.shape)
 	}
 	return nil
 }

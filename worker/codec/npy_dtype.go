@@ -31,6 +31,10 @@ var widens = map[model.DType][]model.DType{
 	model.Float32: {model.Float64},
 }
 
+// float16 is NumPy's name of a type that no input has, but all of whose values
+// are float32s.
+const float16 = "f2"
+
 // tensor is the array as info's type, without a copy where the file has the
 // elements just as a tensor does.
 func (h *npyHeader) tensor(info model.TensorInfo) (model.Tensor, error) {
@@ -45,10 +49,13 @@ func (h *npyHeader) tensor(info model.TensorInfo) (model.Tensor, error) {
 		return h.strings(info, order, kind)
 	}
 	from, ok := npyTypes[kind]
+	size := from.Size()
+	if kind == float16 {
+		from, ok, size = model.Float32, true, 2
+	}
 	if !ok || info.DType != from && !slices.Contains(widens[from], info.DType) {
 		return model.Tensor{}, h.refuse(info)
 	}
-	size := from.Size()
 	if err := h.checkSize(int64(size)); err != nil {
 		return model.Tensor{}, err
 	}
@@ -58,6 +65,9 @@ func (h *npyHeader) tensor(info model.TensorInfo) (model.Tensor, error) {
 	}
 	if order == '>' && size > 1 {
 		data = swapped(data, size)
+	}
+	if kind == float16 {
+		data = fromFloat16(data)
 	}
 	if from == model.Bool && slices.ContainsFunc(data, func(b byte) bool { return b > 1 }) {
 		return model.Tensor{}, brokenNPY("a boolean is neither 0 nor 1")
@@ -199,6 +209,26 @@ func widen(data []byte, from, to model.DType) []byte {
 		}
 	}
 	return c.data
+}
+
+// fromFloat16 widens float16 to float32.
+func fromFloat16(data []byte) []byte {
+	out := make([]byte, 0, 2*len(data))
+	for e := range slices.Chunk(data, 2) {
+		h := binary.LittleEndian.Uint16(e)
+		sign, exponent, fraction := uint32(h>>15)<<31, uint32(h>>10&0x1f), uint32(h&0x3ff)
+		bits := sign | fraction<<13
+		switch exponent {
+		case 0: // zero, and what lies below the normal numbers of float16
+			bits = sign | math.Float32bits(float32(fraction)*0x1p-24)
+		case 0x1f: // infinities and NaN
+			bits |= 0xff << 23
+		default:
+			bits |= (exponent + 127 - 15) << 23
+		}
+		out = binary.LittleEndian.AppendUint32(out, bits)
+	}
+	return out
 }
 
 // whole appends v, as a float where the column is of such a type.

@@ -3,6 +3,7 @@ package codec
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -33,6 +34,8 @@ func TestNPYBecomesATensor(t *testing.T) {
 	littleEndian := func(v any) []byte { return tensor(v).Data }
 	const utf32 = "h\x00\x00\x00\xe9\x00\x00\x00\x00\x00\x00\x00\x00\xf6\x01\x00b\x00\x00\x00\x00\x00\x00\x00"
 	plain := littleEndian([]float32{1, 2})
+	halves := littleEndian([]uint16{0x3c00, 0xc000, 0x0000, 0x8000, 0x0001, 0x83ff, 0x0400, 0x7bff, 0x7c00, 0xfc00})
+	halvesAsFloats := []float32{1, -2, 0, float32(math.Copysign(0, -1)), 0x1p-24, -0x3ffp-24, 0x1p-14, 65504, float32(math.Inf(1)), float32(math.Inf(-1))}
 	for name, c := range map[string]struct {
 		body []byte
 		want model.Tensor
@@ -54,6 +57,10 @@ func TestNPYBecomesATensor(t *testing.T) {
 		"int8 to int64":     {npy("|i1", false, "(1,)", []byte{0x80}), tensor([]int64{-128}, 1)},
 		"int32 to float64":  {npy("<i4", false, "(1,)", littleEndian([]int32{-7})), tensor([]float64{-7}, 1)},
 		"float32 to 64":     {npy("<f4", false, "(2,)", plain), tensor([]float64{1, 2}, 2)},
+		"no elements":       {npy("<f4", false, "(65536, 0)", nil), tensor([]float32{}, 65536, 0)},
+		"float16":           {npy("<f2", false, "(10,)", halves), tensor(halvesAsFloats, 10)},
+		"float16 to 64":     {npy("<f2", false, "(2, 1)", halves[:4]), tensor([]float64{1, -2}, 2, 1)},
+		"both, of float16":  {npy(">f2", true, "(2, 2)", bigEndian([]uint16{0x3c00, 0x4200, 0x4000, 0x4400})), tensor([]float32{1, 2, 3, 4}, 2, 2)},
 		"byte strings":      {npy("|S3", false, "(3,)", []byte("ab\x00\x00\x00\x00\x00bc")[:9]), tensor([]string{"ab", "", "\x00bc"}, 3)},
 		"text":              {npy("<U3", false, "(2,)", []byte(utf32)), tensor([]string{"hé", "😀b"}, 2)},
 		"Fortran strings":   {npy("|S1", true, "(2, 2)", []byte("acbd")), tensor([]string{"a", "b", "c", "d"}, 2, 2)},
@@ -111,6 +118,9 @@ func TestBadNPYIsRefused(t *testing.T) {
 		"open string":        {npyFile(1, "{'descr", nil), matrix, CodeMalformed, "can't make sense"},
 		"huge size":          {npy("<f4", false, "(1000000000, 1000000000, 1000000000)", nil), matrix, CodeMalformed, "size overflows"},
 		"huge, but empty":    {npy("<f4", false, "(0, 999999999999999999, 999999999999999999)", nil), matrix, CodeMalformed, "size overflows"},
+		"rows of nothing":    {npy("<f4", false, "(999999999999999999, 0)", nil), info("x", model.Float32, -1, -1), CodeMalformed, "shape [999999999999999999 0] has no elements"},
+		"a row of nothings":  {npy("<f4", false, "(1, 2000000000, 0)", nil), info("x", model.Float32, -1, -1, -1), CodeMalformed, "shape [1 2000000000 0] has no elements"},
+		"text of nothing":    {npy("<U1", false, "(65537, 0)", nil), info("x", model.String, -1, -1), CodeMalformed, "shape [65537 0] has no elements"},
 		"size of 19 digits":  {npy("<f4", false, "(9999999999999999999,)", nil), matrix, CodeMalformed, "can't make sense"},
 		"large size":         {npy("<f4", false, "(999999999, 999999999)", nil), matrix, CodeMalformed, "999999998000000001 elements of 4 bytes are announced, but 0"},
 		"bytes overflow":     {npy("<f8", false, "(999999999999999999, 4)", nil), info("x", model.Float64, -1, 4), CodeMalformed, "are announced, but 0"},
@@ -118,10 +128,13 @@ func TestBadNPYIsRefused(t *testing.T) {
 		"boolean 2":          {npy("|b1", false, "(1,)", []byte{2}), info("x", model.Bool, -1), CodeMalformed, "neither 0 nor 1"},
 		"no rows":            {npy("<f4", false, "(0, 2)", nil), matrix, CodeEmpty, "no rows"},
 		"shape":              {npy("<f4", false, "(2, 1)", appendFloats(1, 2)), matrix, CodeInvalidShape, "is [2 1], but the model takes [-1 2]"},
+		"no channels":        {npy("<f4", false, "(1, 2, 2)", appendFloats(1, 2, 3, 4)), info("x", model.Float32, -1, 2, 2, 1), CodeInvalidShape, "is [1 2 2], but the model takes [-1 2 2 1]"},
 		"float64":            {npy("<f8", false, "(1, 2)", make([]byte, 16)), matrix, CodeInvalidDType, "save array.astype('float32')"},
 		"int64":              {npy("<i8", false, "(1, 2)", make([]byte, 16)), matrix, CodeInvalidDType, `"<i8", which can't become float32`},
 		"int32 to float32":   {npy("<i4", false, "(1, 2)", make([]byte, 8)), matrix, CodeInvalidDType, "astype('float32')"},
-		"float16":            {npy("<f2", false, "(1, 2)", make([]byte, 4)), matrix, CodeInvalidDType, "astype('float32')"},
+		"float16 to int32":   {npy("<f2", false, "(1, 2)", make([]byte, 4)), info("x", model.Int32, -1, 2), CodeInvalidDType, "astype('int32')"},
+		"cut float16":        {npy("<f2", false, "(1, 2)", make([]byte, 3)), matrix, CodeMalformed, "2 elements of 2 bytes are announced, but 3"},
+		"long double":        {npy("<f16", false, "(1, 2)", make([]byte, 32)), matrix, CodeInvalidDType, "astype('float32')"},
 		"objects":            {npy("|O", false, "(1, 2)", []byte("\x80")), matrix, CodeInvalidDType, `"|O"`},
 		"order alone":        {npy("<", false, "(1, 2)", nil), matrix, CodeInvalidDType, `"<"`},
 		"no type":            {npy("", false, "(1, 2)", nil), matrix, CodeInvalidDType, `""`},

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/penstock/penstock/worker/model"
@@ -8,6 +9,7 @@ import (
 
 // recordKind is how the records of a file are found and read.
 type recordKind struct {
+	format  string // its name
 	sig     *model.Signature
 	unit    string // what a record is called, with its number: "line" or "record"
 	cut     cutter
@@ -29,6 +31,26 @@ type recordDecoder interface {
 	lost(f *fault) *fault
 }
 
+// pick has the records be read as far as p selects; nil selects all. The error is
+// an *Error where p can't be applied to records of the kind.
+func (k *recordKind) pick(p *picker) error {
+	if p == nil {
+		return nil
+	}
+	d, ok := k.decoder.(interface{ pick(p *picker) *Error })
+	if !ok {
+		return &Error{
+			Code:    CodeNothingSelected,
+			Message: fmt.Sprintf("the %s %v can't be applied to records of %s, which are no text", p.what, p.path, k.format),
+			Hint:    "write the records as JSON lines or CSV",
+		}
+	}
+	if err := d.pick(p); err != nil {
+		return err
+	}
+	return nil
+}
+
 // recordReader reads the records of one file: all of them, or in chunks.
 type recordReader struct {
 	*recordKind
@@ -37,7 +59,7 @@ type recordReader struct {
 }
 
 func newRecordReader(k *recordKind, file *frames, src Source) *recordReader {
-	file.kind(k.unit, k.cut, src.maxRecordBytes())
+	file.kind(k.unit, k.cut, src.maxRecordBytes(), src.Excerpt)
 	_, batched := k.sig.Batch()
 	return &recordReader{recordKind: k, frames: file, batched: batched}
 }

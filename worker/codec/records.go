@@ -11,6 +11,18 @@ import (
 // be: 16 MiB, without its line end or its frame.
 const DefaultMaxRecordBytes = 16 << 20
 
+// maxPieces is how many fields of CSV, or strings, a record may have. Each takes
+// memory of its own: 16 MiB of commas would become a gigabyte.
+const maxPieces = 1 << 20
+
+func tooManyPieces(what string) *fault {
+	return &fault{
+		code: CodeTooLarge,
+		text: fmt.Sprintf(" has more than the %d %s that a record may have", maxPieces, what),
+		hint: "split the record; numbers may be more in JSON lines, TFRecord and .npy",
+	}
+}
+
 // maxRecordBytes is the limit for one record.
 func (s Source) maxRecordBytes() int {
 	if s.MaxRecordBytes > 0 {
@@ -24,9 +36,13 @@ type place struct {
 	unit   string
 	number int64 // of the record, from 1; for a line the number of the first one
 	offset int64 // in bytes
+	byByte bool  // number is not what it is in the whole file
 }
 
 func (p place) String() string {
+	if p.byByte {
+		return fmt.Sprintf("%s at byte %d", p.unit, p.offset)
+	}
 	if p.unit == unitLine {
 		return fmt.Sprintf("line %d", p.number)
 	}
@@ -71,6 +87,11 @@ type frame struct {
 	fault  *fault // why record is not to be used
 }
 
+// blank says that it is a line with nothing in it, which is no record.
+func (f frame) blank() bool {
+	return f.at.unit == unitLine && f.fault == nil && len(f.record) == 0 // of no frame at all, unit is empty
+}
+
 // frames cuts a file into records, whether it is all in memory or a stream: of
 // that it holds no more than a record and what came with it.
 type frames struct {
@@ -101,11 +122,12 @@ func streamed(src io.Reader) *frames {
 	return &frames{src: src, buf: make([]byte, firstBuffer)}
 }
 
-// kind says what the file is. A byte order mark in front is skipped.
-func (r *frames) kind(unit string, cut cutter, limit int) {
+// kind says what the file is, or what file e is an excerpt of. A byte order
+// mark in front is skipped.
+func (r *frames) kind(unit string, cut cutter, limit int, e *Excerpt) {
 	r.cut, r.limit = cut, limit
-	r.at = place{unit: unit, number: 1}
-	if unit == unitLine && bytes.HasPrefix(r.window(), []byte(utf8BOM)) {
+	r.at = place{unit: unit, number: 1, byByte: e != nil}
+	if unit == unitLine && e.fromStart() && bytes.HasPrefix(r.window(), []byte(utf8BOM)) {
 		r.drop(len(utf8BOM))
 	}
 }

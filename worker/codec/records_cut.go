@@ -43,7 +43,9 @@ const (
 )
 
 func (c *csvCutter) size(window []byte, seen int) (int, *fault) {
-	i := seen
+	// end is behind the next line end. It is looked for once a line, and not once
+	// a quote: of a long line that would take hours.
+	i, end := seen, seen
 	for i < len(window) {
 		if c.state == inQuotes {
 			n := bytes.IndexByte(window[i:], '"')
@@ -59,9 +61,17 @@ func (c *csvCutter) size(window []byte, seen int) (int, *fault) {
 			}
 			continue
 		}
-		end := len(window)
-		if n := bytes.IndexByte(window[i:], '\n'); n >= 0 {
-			end = i + n + 1
+		if c.state == behindQuote && window[i] == '"' { // the second of two
+			c.state = inQuotes
+			c.quoted++
+			i++
+			continue
+		}
+		if end <= i {
+			end = len(window)
+			if n := bytes.IndexByte(window[i:], '\n'); n >= 0 {
+				end = i + n + 1
+			}
 		}
 		if c.state != behindQuote && bytes.IndexByte(window[i:end], '"') < 0 {
 			c.state = inField
@@ -89,10 +99,6 @@ func (c *csvCutter) fields(window []byte, i, end int) int {
 			c.state = fieldStart
 		case b == '"' && c.state == fieldStart:
 			c.state, c.quoted = inQuotes, 0
-			return i + 1
-		case b == '"' && c.state == behindQuote: // the second of two
-			c.state = inQuotes
-			c.quoted++
 			return i + 1
 		default:
 			c.state = inField

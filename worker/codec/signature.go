@@ -127,15 +127,21 @@ func shapeError(info model.TensorInfo, shape []int64, batched bool) *Error {
 	if batched && len(want) > 0 {
 		want[0] = -1
 	}
+	any := ""
+	if slices.Contains(want, -1) {
+		any = " (-1 is any size)"
+	}
 	e := &Error{
 		Code:    CodeInvalidShape,
-		Message: fmt.Sprintf("the shape of input %q is %v, but the model takes %v (-1 is any size)", info.Name, shape, want),
+		Message: fmt.Sprintf("the shape of input %q is %v, but the model takes %v%s", info.Name, shape, want, any),
 	}
 	switch {
 	case info.UnknownRank:
 		e.Message = fmt.Sprintf("input %q is a single value, but the model takes a list of rows", info.Name)
-	case batched && len(shape) == len(want)-1:
+	case batched && len(shape) == len(want)-1 && fits(info, append([]int64{1}, shape...), batched):
 		e.Hint = "the first dimension counts the rows: put a single one into a list of its own"
+	case batched && len(shape) == len(want)-1:
+		e.Hint = "a dimension is missing; the first one counts the rows"
 	case len(shape) == len(want)-1:
 		e.Hint = "a dimension is missing"
 	case len(shape) == len(want)+1:

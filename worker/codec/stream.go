@@ -15,19 +15,26 @@ import (
 // safe for concurrent use.
 type Records struct {
 	reader *recordReader
+	part   bool  // of a file: it may have no records
+	texts  bool  // are given with the records
 	err    error // what the next Next gives
 	number int64 // of records that were given
 
 	spare *rows  // for looking at a record by itself
 	held  *chunk // begun with a record that didn't fit the chunk before
 	last  chunkSize
+
+	header []byte // of a CSV file; set before Next gives its first chunk, and only where texts are kept
 }
 
 // Record is the place of one record of an input, and what is wrong with it.
 type Record struct {
 	Number int64  // from 1, among the input's records; blank lines and a CSV header are none
-	Offset int64  // of its first byte (of a TFRecord's length) in the decompressed input
+	Offset int64  // of its first byte (of a TFRecord's length) in the decompressed input, or in the file that it is an excerpt of
 	Err    *Error // nil for a good one
+	// Text is the record as it stands in the file, without its line end, where
+	// Source.Texts asks for it. It is nil of one that is too long to be held.
+	Text []byte
 }
 
 // Chunk is a run of consecutive records.
@@ -36,6 +43,7 @@ type Chunk struct {
 	// when there is none. Its tensors are the chunk's own.
 	Input   *Input
 	Records []Record // all of them, good and bad, in order
+	End     int64    // where what follows them begins, counted as Offset is
 }
 
 // Streams says whether an input of which src is known, and which begins with
@@ -57,7 +65,7 @@ func Streams(head []byte, src Source, m model.Model) bool {
 // streams says whether a file of that format which begins with head is read
 // record by record.
 func (f *format) streams(head []byte, src Source, m model.Model) bool {
-	return f.records != nil && !(f.wholly != nil && f.wholly(head, src, m))
+	return f.records != nil && (src.Excerpt != nil || f.wholly == nil || !f.wholly(head, src, m))
 }
 
 // OpenRecords begins to read r, of which src is known, for a signature of m. It
@@ -70,6 +78,9 @@ func OpenRecords(r io.Reader, src Source, m model.Model) (*Records, error) {
 	magic, err := raw.Peek(len(gzipMagic))
 	if err != nil && err != io.EOF {
 		return nil, err
+	}
+	if src.Excerpt.plain() {
+		magic = nil // what it begins with says nothing
 	}
 	src, isGzip, err := src.within(magic, m)
 	if err != nil {
@@ -86,17 +97,27 @@ func OpenRecords(r io.Reader, src Source, m model.Model) (*Records, error) {
 	case err != nil:
 		return nil, err
 	}
-	return newRecords(kind, file, src), nil
+	if err := kind.pick(newPicker(src.Filter, "input filter")); err != nil {
+		return nil, err
+	}
+	records := newRecords(kind, file, src)
+	if err := records.enter(src.Excerpt); err != nil {
+		return nil, err
+	}
+	return records, nil
 }
 
 // newRecords reads a file of that kind, which has been peeked into.
 func newRecords(kind *recordKind, file *frames, src Source) *Records {
-	return &Records{reader: newRecordReader(kind, file, src), spare: newRows(kind.sig)}
+	return &Records{reader: newRecordReader(kind, file, src), part: src.Excerpt != nil, texts: src.Texts, spare: newRows(kind.sig)}
 }
 
 // kindOf is what the records are of a file that begins with head.
 func kindOf(head []byte, src Source, m model.Model) (*recordKind, error) {
 	f, err := formatOf(head, src)
+	if err == nil && src.Excerpt != nil {
+		f = f.ofRecords()
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -107,7 +128,11 @@ func kindOf(head []byte, src Source, m model.Model) (*recordKind, error) {
 			Hint:    "write many instances as JSON lines, CSV or TFRecord",
 		}
 	}
-	return f.records(head, src, m)
+	kind, err := f.records(head, src, m)
+	if err == nil {
+		kind.format = f.name
+	}
+	return kind, err
 }
 
 // largestHead is how many bytes are looked at to tell what an input is.
@@ -152,9 +177,10 @@ func (r *Records) Next(most int64) (*Chunk, error) {
 	return r.finish(c), nil
 }
 
-// ending is the error at the end of an input, which must not be empty.
+// ending is the error at the end of an input, which must not be empty unless
+// it is a part of one.
 func (r *Records) ending(err error) error {
-	if err == io.EOF && r.number == 0 {
+	if err == io.EOF && r.number == 0 && !r.part {
 		return &Error{Code: CodeEmpty, Message: r.reader.nothing}
 	}
 	return err
@@ -163,6 +189,9 @@ func (r *Records) ending(err error) error {
 // add reads a record into c or, if its shape is another, holds it for the next
 // chunk.
 func (r *Records) add(c *chunk, record frame) {
+	if r.part {
+		c.rows.form = formUnsaid
+	}
 	isRow, f := c.add(r.reader, record)
 	if f != nil && !f.fatal && record.fault == nil && c.rows.n > 0 {
 		// It may be good by itself. If not, that is the fault which is reported:
@@ -171,7 +200,7 @@ func (r *Records) add(c *chunk, record frame) {
 		r.spare.form = c.rows.form
 		if isRow, f = alone.add(r.reader, record); f == nil {
 			r.number++
-			alone.records = append(alone.records, Record{Number: r.number, Offset: record.at.offset})
+			alone.records = append(alone.records, r.place(alone, record))
 			r.held, r.spare = alone, newRows(r.reader.sig)
 			return
 		}
@@ -181,12 +210,32 @@ func (r *Records) add(c *chunk, record frame) {
 		r.err = f.in(record.at)
 	case isRow:
 		r.number++
-		one := Record{Number: r.number, Offset: record.at.offset}
+		one := r.place(c, record)
 		if f != nil {
 			one.Err = f.in(record.at)
 			c.bad++
 		}
 		c.records = append(c.records, one)
+	case f == nil:
+		r.noteHeader(record)
+	}
+}
+
+// place is what is known of a record, the last one so far, beside what is wrong
+// with it. Its text is c's.
+func (r *Records) place(c *chunk, record frame) Record {
+	one := Record{Number: r.number, Offset: record.at.offset}
+	if r.texts && record.fault == nil {
+		one.Text = c.texts.copy(record.record)
+	}
+	return one
+}
+
+// noteHeader keeps the text of a record that was found to be no row, if it is a
+// CSV header.
+func (r *Records) noteHeader(record frame) {
+	if t, ok := r.reader.decoder.(*table); ok && r.texts && r.header == nil && t.names != nil {
+		r.header = bytes.Clone(record.record)
 	}
 }
 

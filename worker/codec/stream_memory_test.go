@@ -1,8 +1,14 @@
+//go:build !race
+
+// Memory is measured without the race detector, which keeps some of its own for
+// each byte of Go's.
+
 package codec
 
 import (
 	"bytes"
 	"encoding/binary"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -26,7 +32,7 @@ func TestMemoryDoesNotGrowWithTheInput(t *testing.T) {
 		most       int64
 		limit      uint64 // MiB
 	}{
-		"TFRecords":           {rows, asTFRecord, nil, benchRecords("application/x-tfrecord"), 200 << 20, 64, 64},
+		"TFRecords":           {rows, asTFRecord, nil, benchRecords("application/x-tfrecord"), 200 << 20, 64, 96},
 		"TFRecords, all":      {rows, asTFRecord, nil, benchRecords("application/x-tfrecord"), 64 << 20, all, 128},
 		"lines":               {rows, asLines, nil, benchRecords("application/jsonlines"), 16 << 20, 64, 64},
 		"lines, all":          {rows, asLines, nil, benchRecords("application/jsonlines"), 16 << 20, all, 128},
@@ -46,6 +52,39 @@ func TestMemoryDoesNotGrowWithTheInput(t *testing.T) {
 			t.Logf("%d records took up to %.1f MiB", n, float64(peak)/(1<<20))
 			if n == 0 || peak > c.limit<<20 {
 				t.Errorf("%d records took up to %d MiB, more than %d", n, peak>>20, c.limit)
+			}
+		})
+	}
+}
+
+// A record that is made of as many pieces as it has room for takes no more than a
+// few times its text.
+func TestWideRecordsTakeBoundedMemory(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is counted is not garbage
+	wide := func(begin, value, comma, end string) string {
+		n := DefaultMaxRecordBytes - len(begin+value+end)
+		return begin + strings.Repeat(value+comma, n/len(value+comma)) + value + end
+	}
+	rows, words := newModel(info("x", model.Float32, -1, 784)), newModel(info("x", model.String, -1, -1))
+	ints := newModel(info("x", model.Int64, -1, 784))
+	for name, c := range map[string]struct {
+		model        *testModel
+		src          Source
+		first, after string // records
+	}{
+		"numbers of CSV":        {rows, asCSV, "", wide("", "0", ",", "\n")},
+		"words of CSV":          {words, asCSV, "a\n", wide("", "", ",", "\n")},
+		"numbers of JSON":       {rows, asLines, "", wide("[", "0", ",", "]\n")},
+		"words of JSON":         {words, asLines, "[]\n", wide("[", `""`, ",", "]\n")},
+		"words of JSON objects": {words, asLines, `{"x": []}` + "\n", wide(`{"x": [`, `""`, ",", "]}\n")},
+		"words of TFRecord":     {words, asTFRecord, "", string(tfrecord(example("x", proto(1, strings.Repeat("\n\x00", 8<<20-50)))))},
+		"numbers of TFRecord":   {ints, asTFRecord, "", string(tfrecord(example("x", proto(3, proto(1, strings.Repeat("\x01", 16<<20-50))))))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, peak := drain(t, &repeated{head: []byte(c.first), body: []byte(c.after), n: 3 * int64(len(c.after))}, c.src, c.model, 1<<40)
+			t.Logf("%d records took up to %.1f MiB", n, float64(peak)/(1<<20))
+			if n < 3 || n > 4 || peak > 128<<20 {
+				t.Errorf("%d records took up to %d MiB, more than 128", n, peak>>20)
 			}
 		})
 	}

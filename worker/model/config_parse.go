@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -31,10 +32,28 @@ func ParseConfig(b []byte) (*Config, error) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return nil, fmt.Errorf("%s: %w", ConfigFile, err)
 	}
+	if err := c.dropNulls(b); err != nil {
+		return nil, fmt.Errorf("%s: %w", ConfigFile, err)
+	}
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	return &c, nil
+}
+
+// dropNulls takes out of c's maps what is null in b, of which encoding/json makes
+// a zero value.
+func (c *Config) dropNulls(b []byte) error {
+	var file struct {
+		Pad  map[string]any `json:"pad"`
+		Trim map[string]any `json:"trim"`
+	}
+	if err := json.Unmarshal(b, &file); err != nil {
+		return err
+	}
+	maps.DeleteFunc(c.Pad, func(name string, _ Pad) bool { return file.Pad[name] == nil })
+	maps.DeleteFunc(c.Trim, func(name, _ string) bool { return file.Trim[name] == nil })
+	return nil
 }
 
 // faults collects what is wrong with a model file.

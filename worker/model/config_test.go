@@ -36,6 +36,19 @@ func TestAModelFileIsReadWhole(t *testing.T) {
 	}
 }
 
+func TestANullInAModelFileIsAsIfItWereNotThere(t *testing.T) {
+	t.Parallel()
+	c, err := ParseConfig([]byte(`{"labels":null,"pad":{"x":null,"y":{"value":null}},"trim":{"a":null,"b":"y"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (&Config{Pad: map[string]Pad{"y": {}}, Trim: map[string]string{"b": "y"}}); !reflect.DeepEqual(c, want) {
+		t.Errorf("got %+v, want %+v", c, want)
+	}
+	_, err = ParseConfig([]byte(`{"pad":{"x":null},"trim":{"a":"x"}}`))
+	wantFaults(t, err, `trim.a "x"`)
+}
+
 // wantFaults parses a file that has exactly these faults: each is its place,
 // a blank, and part of what is said of it.
 func wantFaults(t *testing.T, err error, want ...string) {

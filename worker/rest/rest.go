@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"time"
 
@@ -29,7 +30,6 @@ import (
 // Server is what answers: a *worker.Worker.
 type Server interface {
 	Query(ctx context.Context, q worker.Query) (worker.Reply, error)
-	MaxQueryBytes() int64
 }
 
 // api serves one worker.
@@ -89,30 +89,43 @@ func allow(w http.ResponseWriter, r *http.Request, method string) bool {
 func (a *api) predict(w http.ResponseWriter, r *http.Request, name string) {
 	ctx, cancel := context.WithTimeout(r.Context(), a.timeout)
 	defer cancel()
-	limit := a.server.MaxQueryBytes()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request has more than %d bytes; send it through the queue, or raise the worker's -max-object-size", limit))
-		return
-	}
-	if err != nil {
-		refuse(w, http.StatusBadRequest, fmt.Sprintf("the request could not be read: %v", err))
-		return
-	}
+	body := &arriving{Reader: r.Body, connection: http.NewResponseController(w)}
+	_ = body.connection.SetReadDeadline(time.Now().Add(a.timeout)) // a server that can't has limits of its own
 	reply, err := a.server.Query(ctx, worker.Query{
-		Model: name, Body: body, ContentType: r.Header.Get("Content-Type"), ContentEncoding: r.Header.Get("Content-Encoding"),
-		Accept: r.Header.Get("Accept"),
+		Model: name, Body: body, Size: r.ContentLength,
+		ContentType: r.Header.Get("Content-Type"), ContentEncoding: r.Header.Get("Content-Encoding"), Accept: r.Header.Get("Accept"),
 	})
 	if err != nil {
 		status, text := a.explain(err)
 		if status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
 		}
+		if !body.whole {
+			w.Header().Set("Connection", "close") // the rest of it may come yet
+		}
 		refuse(w, status, text)
 		return
 	}
 	w.Header().Set("Content-Type", reply.ContentType)
 	_, _ = w.Write(reply.Body) // who went away needs no answer
+}
+
+// arriving is a request's body. Its reads have a deadline: who stops in the
+// middle would keep what is there in memory for good.
+type arriving struct {
+	io.Reader
+	connection *http.ResponseController
+	whole      bool
+}
+
+// Read implements io.Reader.
+func (b *arriving) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.whole = true
+		_ = b.connection.SetReadDeadline(time.Time{}) // or it would end the wait for the answer
+	}
+	return n, err
 }
 
 // explain gives an error its status, as TensorFlow Serving does, and its text.
@@ -146,6 +159,12 @@ func (a *api) explain(err error) (status int, text string) {
 	switch {
 	case errors.Is(err, worker.ErrDraining):
 		return http.StatusServiceUnavailable, "the worker is shutting down; ask another"
+	case errors.Is(err, worker.ErrNoMemory):
+		return http.StatusServiceUnavailable, err.Error() + "; ask again, or send it through the queue"
+	case errors.Is(err, worker.ErrBody) && errors.Is(err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout, fmt.Sprintf("the request did not come within %v; send it through the queue", a.timeout)
+	case errors.Is(err, worker.ErrBody):
+		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout, fmt.Sprintf("the model had no turn for this request within %v; send it through the queue, or start more workers", a.timeout)
 	case errors.Is(err, context.Canceled):

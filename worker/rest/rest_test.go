@@ -3,8 +3,10 @@ package rest_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,9 +22,15 @@ import (
 	"github.com/penstock/penstock/worker/rest"
 )
 
-// serving runs a worker with a model that doubles numbers, "double", version 1,
-// and gives the handler. stop drains the worker.
-func serving(t *testing.T, knobs ...fake.Knob) (h http.Handler, stop func()) {
+// largest is the largest request that a worker here takes: with all its memory.
+const (
+	memory  = 16 << 20
+	largest = memory/4 - 64<<10
+)
+
+// idle gives a worker, which does not run yet, with a model that doubles
+// numbers: "double", version 1.
+func idle(t *testing.T, knobs ...fake.Knob) (*worker.Worker, model.Set) {
 	t.Helper()
 	locations, err := request.ParseLocations("s3://uploads/", "s3://results/o/", "s3://results/f/", "")
 	if err != nil {
@@ -32,11 +40,18 @@ func serving(t *testing.T, knobs ...fake.Knob) (h http.Handler, stop func()) {
 	models := model.Fixed(fake.Double(1, knobs...))
 	w, err := worker.New(worker.Config{
 		Queue: q, Requests: q, Store: smem.New("uploads", "results"), Locations: locations, Models: models,
-		MaxObjectSize: 4096,
+		MemoryLimit: memory, MaxObjectSize: largest,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return w, models
+}
+
+// serving runs an idle worker, and gives its handler. stop drains the worker.
+func serving(t *testing.T, knobs ...fake.Knob) (h http.Handler, stop func()) {
+	t.Helper()
+	w, models := idle(t, knobs...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -51,7 +66,13 @@ func serving(t *testing.T, knobs ...fake.Knob) (h http.Handler, stop func()) {
 }
 
 func ask(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	return send(h, method, path, strings.NewReader(body), int64(len(body)), header...)
+}
+
+// send is ask with a body of size bytes that is on its way; -1 does not say how many.
+func send(h http.Handler, method, path string, body io.Reader, size int64, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, body)
+	r.ContentLength = size
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -90,7 +111,7 @@ func TestWhatIsWrongIsSaidAsTensorFlowServingDoes(t *testing.T) {
 			{"POST", "/v1/models/double/labels/canary:predict", `{"instances":[[1]]}`, 404, "labels"},
 			{"POST", "/v1/models/double:predict", `{"instances":`, 400, "JSON"},
 			{"POST", "/v1/models/double:predict", `{"instances":[[1],[2],[3]]}`, 400, "no three"},
-			{"POST", "/v1/models/double:predict", strings.Repeat("x", 5000), 413, "4096"},
+			{"POST", "/v1/models/double:predict", strings.Repeat("x", largest+1), 413, strconv.Itoa(largest)},
 			{"POST", "/v1/models/double:classify", `{}`, 501, "predict"},
 			{"GET", "/v1/models/double:predict", ``, 405, "POST"},
 			{"POST", "/v1/models/double", ``, 405, "GET"},
@@ -173,5 +194,98 @@ func TestAQueryWithoutATurnIsGivenUpInTime(t *testing.T) {
 		}
 		<-first
 		time.Sleep(3 * time.Minute) // the run ends
+	})
+}
+
+// Who stops in the middle of a request does not keep its bytes here for good.
+func TestARequestThatDoesNotComeToItsEndIsGivenUp(t *testing.T) {
+	w, models := idle(t)
+	server := httptest.NewServer(rest.New(w, models, 50*time.Millisecond))
+	defer server.Close()
+	body, tail := io.Pipe()
+	defer tail.Close()
+	go tail.Write([]byte(`{"instances":[`)) // and no more
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/v1/models/double:predict", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("the status is %d, want %d", reply.StatusCode, http.StatusRequestTimeout)
+	}
+}
+
+const doubling = "/v1/models/double:predict"
+
+// wantAllMemory checks that nothing holds memory any more: a request that needs
+// all of it is answered.
+func wantAllMemory(t *testing.T, h http.Handler) {
+	t.Helper()
+	body := `{"instances":[[1]]}`
+	if w := ask(h, "POST", doubling, body+strings.Repeat(" ", largest-len(body))); w.Code != http.StatusOK {
+		t.Errorf("the largest request is answered with %d %s", w.Code, w.Body)
+	}
+}
+
+// Many clients at a time wait outside of memory, and not for ever.
+func TestARequestIsReadWhenThereIsMemoryForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := serving(t)
+		body, tail := io.Pipe()
+		first := make(chan int)
+		go func() { first <- send(h, "POST", doubling, body, largest).Code }()
+		_, _ = tail.Write([]byte("{")) // and the rest is on its way
+
+		next := strings.NewReader(`{"instances":[[1]]}`)
+		unread := next.Len()
+		began := time.Now()
+		w := send(h, "POST", doubling, next, int64(unread))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || w.Header().Get("Connection") != "close" || !strings.Contains(w.Body.String(), `{"error":"there is no memory`) {
+			t.Errorf("without memory: %d %v %s", w.Code, w.Header(), w.Body)
+		}
+		if next.Len() != unread || time.Since(began) != time.Minute {
+			t.Errorf("without memory %d bytes were read, and it waited for %v", unread-next.Len(), time.Since(began))
+		}
+		go func() {
+			time.Sleep(time.Second)
+			_ = tail.CloseWithError(io.ErrUnexpectedEOF)
+		}()
+		if w := ask(h, "POST", doubling, `{"instances":[[1]]}`); w.Code != http.StatusOK {
+			t.Errorf("when there is memory again: %d %s", w.Code, w.Body)
+		}
+		if code := <-first; code != http.StatusBadRequest {
+			t.Errorf("a request that breaks off is answered with %d", code)
+		}
+		wantAllMemory(t, h)
+	})
+}
+
+func TestARequestOfUnknownLengthTakesMemoryAsItComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := serving(t)
+		long := `{"instances":[[1]]}` + strings.Repeat(" ", largest/2)
+		if w := send(h, "POST", doubling, strings.NewReader(long), -1); w.Code != http.StatusOK {
+			t.Errorf("alone: %d %s", w.Code, w.Body)
+		}
+		if w := send(h, "POST", doubling, strings.NewReader(strings.Repeat(" ", largest+1)), -1); w.Code != http.StatusRequestEntityTooLarge {
+			t.Errorf("too large: %d %s", w.Code, w.Body)
+		}
+		wantAllMemory(t, h)
+
+		body, tail := io.Pipe()
+		first := make(chan int)
+		go func() { first <- send(h, "POST", doubling, body, largest/2).Code }()
+		_, _ = tail.Write([]byte("{"))
+		w := send(h, "POST", doubling, strings.NewReader(long), -1)
+		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "Content-Length") {
+			t.Errorf("beside another: %d %s", w.Code, w.Body)
+		}
+		_ = tail.CloseWithError(io.ErrUnexpectedEOF)
+		<-first
+		wantAllMemory(t, h)
 	})
 }

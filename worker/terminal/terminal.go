@@ -10,9 +10,11 @@ package terminal
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"time"
 
 	"github.com/penstock/penstock/queue/request"
@@ -37,6 +39,12 @@ var ErrLeaseEnds = errors.New("the lease ends before a write would")
 // ErrUploadLost says that a result's upload is gone, or can't be completed as
 // it was begun: the result has to be made once more.
 var ErrUploadLost = errors.New("the upload of the result was lost")
+
+// metaWrite names, in an object's metadata, the write that it is of. A reply can be
+// lost after a write took effect, and whoever repeats the call then, be it the SDK
+// or a proxy, is told that something is there already. Without this nobody could
+// say whose it is: another writer's has the same identity.
+const metaWrite = "penstock-write"
 
 // Verbs of calls, as Writer.Try is told.
 const (
@@ -180,8 +188,8 @@ func (w *Writer) yield(ctx context.Context, c Claim) (Verdict, error) {
 // write puts d at ref where nothing is, or over what an older version of the
 // same input left there.
 func (w *Writer) write(ctx context.Context, c Claim, ref storage.Ref, d Document) (storage.Info, Verdict, error) {
-	opts := storage.PutOptions{ContentType: d.ContentType, Metadata: d.Metadata, IfNoneMatch: true}
-	unsure := false // whether a write without an answer took effect
+	mark, metadata := marked(d.Metadata)
+	opts := storage.PutOptions{ContentType: d.ContentType, Metadata: metadata, IfNoneMatch: true}
 	for {
 		var info storage.Info
 		err := w.Try(ctx, w.Limit, Write, ref, func(ctx context.Context) (err error) {
@@ -192,100 +200,35 @@ func (w *Writer) write(ctx context.Context, c Claim, ref storage.Ref, d Document
 			if opts.IfMatch != "" && errors.Is(err, fs.ErrNotExist) {
 				err = storage.ErrPrecondition // what was to be replaced is gone
 			}
-			unsure = unsure || !Answered(err)
 			return Unwritable(err)
 		})
 		if !errors.Is(err, storage.ErrPrecondition) {
 			return info, Committed, err
 		}
-		// Something is there. It may be what this call wrote: a reply can be
-		// lost after the write took effect.
+		// Something is there. It may be what this call wrote.
 		rival, there, err := w.look(ctx, c, ref)
 		if err != nil {
 			return info, Committed, err
 		}
 		switch {
+		case there.Metadata[metaWrite] == mark:
+			return there, Committed, nil
 		case rival == nobody:
 			opts.IfNoneMatch, opts.IfMatch = true, ""
 		case rival == older, rival == same && c.Redriven:
 			opts.IfNoneMatch, opts.IfMatch = false, there.ETag
 		default:
-			return there, rival.verdict(unsure), nil
+			return there, rival.verdict(), nil
 		}
 	}
 }
 
-// rival is whose object is at a key.
-type rival int
-
-const (
-	nobody   rival = iota
-	same           // this claim's own identity
-	older          // the same request on a version of the input that is not the current one, while ours is
-	newer          // ... while ours is not, or the input is gone
-	stranger       // another request's, or no terminal object at all
-)
-
-// verdict is how a write ends that found r at its key, where r is not to be
-// replaced. unsure says that r may be the effect of that very write.
-func (r rival) verdict(unsure bool) Verdict {
-	switch {
-	case r == same && unsure:
-		return Committed
-	case r == same:
-		return Duplicate
-	case r == newer:
-		return Superseded
-	}
-	return Taken
-}
-
-// look says what is at ref, as seen from c. The arbiter between two versions
-// of an input is the input bucket: the object that is there now counts, not
-// the order in which anyone heard of them.
-func (w *Writer) look(ctx context.Context, c Claim, ref storage.Ref) (rival, storage.Info, error) {
-	there, err := w.head(ctx, ref, func(err error) error {
-		if errors.Is(err, storage.ErrForbidden) { // not wrapped, so that it is no answer
-			return fmt.Errorf("results can't be looked up: %v", err)
-		}
-		return err
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nobody, there, nil
-	}
-	if err != nil {
-		return nobody, there, err
-	}
-	p, ok := request.ParseProvenance(there.Metadata)
-	switch {
-	case ok && p.Identity == c.Identity:
-		return same, there, nil
-	case !ok || !c.Request.SameInput(there.Metadata):
-		return stranger, there, nil
-	case !w.Locations.Allowed(c.Request.Input): // not to be read, so it can't be asked
-		return newer, there, nil
-	}
-	current, err := w.head(ctx, storage.Ref{Bucket: c.Request.Input.Bucket, Key: c.Request.Input.Key}, nil)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return newer, there, nil
-	case err != nil:
-		return nobody, there, err
-	case request.SameVersion(current, c.Input):
-		return older, there, nil
-	}
-	return newer, there, nil
-}
-
-// head describes an object. reword, unless nil, has a say in its errors.
-func (w *Writer) head(ctx context.Context, ref storage.Ref, reword func(error) error) (info storage.Info, err error) {
-	err = w.Try(ctx, w.Limit, Look, ref, func(ctx context.Context) (err error) {
-		if info, err = w.Store.Head(ctx, ref); err != nil && reword != nil {
-			err = reword(err)
-		}
-		return err
-	})
-	return info, err
+// marked gives the metadata of a new write, and its mark.
+func marked(metadata map[string]string) (mark string, with map[string]string) {
+	mark, with = rand.Text()[:8], make(map[string]string, len(metadata)+1)
+	maps.Copy(with, metadata)
+	with[metaWrite] = mark
+	return mark, with
 }
 
 // remove deletes the very object that was seen; another in its place stays.

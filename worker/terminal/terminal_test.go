@@ -15,7 +15,10 @@ import (
 	"github.com/penstock/penstock/storage/storagetest"
 )
 
-type ref = storage.Ref
+type (
+	ref   = storage.Ref
+	actor = storagetest.Actor
+)
 
 // errCut is the fault of a connection: nobody knows what took effect.
 var errCut = errors.New("connection reset")
@@ -80,7 +83,7 @@ func (w writer) document(ref storage.Ref) Document {
 }
 
 func (w writer) succeed(t *testing.T) actor {
-	return actor{w.name, func(s storage.Store) {
+	return actor{Name: w.name, Act: func(s storage.Store) {
 		doc := w.document(locations.OutputOf(w.claim.Request))
 		if _, err := writerOn(s).PutOutput(context.Background(), w.claim, doc); err != nil {
 			t.Errorf("%s: %v", w.name, err)
@@ -91,7 +94,7 @@ func (w writer) succeed(t *testing.T) actor {
 // succeedInParts writes a result that is too large to be written at once. A
 // lost upload is made anew.
 func (w writer) succeedInParts(t *testing.T) actor {
-	return actor{w.name, func(s storage.Store) {
+	return actor{Name: w.name, Act: func(s storage.Store) {
 		for {
 			d, terminals := w.document(locations.OutputOf(w.claim.Request)), writerOn(s)
 			u, v, err := terminals.BeginOutput(context.Background(), w.claim, d)
@@ -116,7 +119,7 @@ func (w writer) succeedInParts(t *testing.T) actor {
 }
 
 func (w writer) fail(t *testing.T) actor {
-	return actor{w.name, func(s storage.Store) {
+	return actor{Name: w.name, Act: func(s storage.Store) {
 		doc := w.document(locations.FailureOf(w.claim.Request))
 		if _, err := writerOn(s).PutFailure(context.Background(), w.claim, doc); err != nil {
 			t.Errorf("%s: %v", w.name, err)
@@ -159,6 +162,18 @@ func TestWritersLeaveOneTerminalObjectInEveryOrderOfTheirCalls(t *testing.T) {
 			c := claimOf("id", versions(t, s, "1")[0])
 			return []actor{writer{c, "S"}.succeed(t), writer{c, "F"}.fail(t)}, "out: S"
 		},
+		"success and a duplicate that ends before it reads the input": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			c := claimOf("id", versions(t, s, "1")[0])
+			unread := c
+			unread.Identity, unread.Input = c.Request.IdentifyUnread(), storage.Info{Ref: c.Request.Input}
+			return []actor{writer{c, "S"}.succeed(t), writer{unread, "F"}.fail(t)}, "out: S"
+		},
+		"success of the first version, a request for the second that ends before it reads it": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			v := versions(t, s, "1", "2")
+			unread := claimOf("", v[1])
+			unread.Identity, unread.Input = unread.Request.IdentifyUnread(), storage.Info{Ref: unread.Request.Input}
+			return []actor{writer{claimOf("", v[0]), "S1"}.succeed(t), writer{unread, "F2"}.fail(t)}, "failed: F2"
+		},
 		"success of the first version, success of the second": func(t *testing.T, s *smem.Store) ([]actor, string) {
 			v := versions(t, s, "1", "2")
 			return []actor{writer{claimOf("", v[0]), "S1"}.succeed(t), writer{claimOf("", v[1]), "S2"}.succeed(t)}, "out: S2"
@@ -177,14 +192,14 @@ func TestWritersLeaveOneTerminalObjectInEveryOrderOfTheirCalls(t *testing.T) {
 		},
 		"a redriven success beside an old failure and its zombie": func(t *testing.T, s *smem.Store) ([]actor, string) {
 			c := claimOf("", versions(t, s, "1")[0])
-			writer{c, "F0"}.fail(t).act(s)
+			writer{c, "F0"}.fail(t).Act(s)
 			again := c
 			again.Redriven = true
 			return []actor{writer{again, "S"}.succeed(t), writer{c, "F"}.fail(t)}, "out: S"
 		},
 		"two redriven failures beside an old one": func(t *testing.T, s *smem.Store) ([]actor, string) {
 			c := claimOf("", versions(t, s, "1")[0])
-			writer{c, "F0"}.fail(t).act(s)
+			writer{c, "F0"}.fail(t).Act(s)
 			c.Redriven = true
 			return []actor{writer{c, "F"}.fail(t), writer{c, "F"}.fail(t)}, "failed: F"
 		},
@@ -243,6 +258,21 @@ func TestWritersLeaveOneTerminalObjectInEveryOrderOfTheirCalls(t *testing.T) {
 			c := claimOf("", versions(t, s, "1")[0])
 			return []actor{writer{c, "F1"}.fail(t), uploadThen(t, "F2", writer.fail)}, "failed: F2"
 		},
+		"the third version is uploaded while the second's success replaces the first's": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			writer{claimOf("", versions(t, s, "1")[0]), "S1"}.succeed(t).Act(s)
+			c := claimOf("", versions(t, s, "2")[0])
+			return []actor{writer{c, "S2"}.succeed(t), uploadThen(t, "S3", writer.succeed)}, "out: S3"
+		},
+		"the third version is uploaded while the second's failure replaces the first's": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			writer{claimOf("", versions(t, s, "1")[0]), "F1"}.fail(t).Act(s)
+			c := claimOf("", versions(t, s, "2")[0])
+			return []actor{writer{c, "F2"}.fail(t), uploadThen(t, "F3", writer.fail)}, "failed: F3"
+		},
+		"the third version is uploaded while the second's success in parts replaces the first's": func(t *testing.T, s *smem.Store) ([]actor, string) {
+			writer{claimOf("", versions(t, s, "1")[0]), "S1"}.succeed(t).Act(s)
+			c := claimOf("", versions(t, s, "2")[0])
+			return []actor{writer{c, "S2"}.succeedInParts(t), uploadThen(t, "S3", writer.succeed)}, "out: S3"
+		},
 	}
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
@@ -251,7 +281,7 @@ func TestWritersLeaveOneTerminalObjectInEveryOrderOfTheirCalls(t *testing.T) {
 			if strings.HasPrefix(name, "three") {
 				sample = 1000 // all were tried once: 46,148, 109,956 and 152,093
 			}
-			n := interleave(t, sample, func() (*smem.Store, []actor, func(*testing.T, string)) {
+			n := storagetest.Interleave(t, sample, func() (storage.Store, []actor, func(*testing.T, string)) {
 				store := smem.New("uploads", "results")
 				actors, want := story(t, store)
 				return store, actors, func(t *testing.T, order string) {
@@ -267,17 +297,91 @@ func TestWritersLeaveOneTerminalObjectInEveryOrderOfTheirCalls(t *testing.T) {
 	}
 }
 
-// uploadThen overwrites the input and then writes for the new version.
+// uploadThen overwrites the input and then writes for the new version, of name.
 func uploadThen(t *testing.T, name string, how func(writer, *testing.T) actor) actor {
-	return actor{name, func(s storage.Store) {
-		v2, err := s.Put(context.Background(), ref{Bucket: "uploads", Key: "in/x"}, []byte("2"), storage.PutOptions{})
+	return actor{Name: name, Act: func(s storage.Store) {
+		version, err := s.Put(context.Background(), ref{Bucket: "uploads", Key: "in/x"}, []byte(name), storage.PutOptions{})
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		how(writer{claimOf("", v2), name}, t).act(s)
+		how(writer{claimOf("", version), name}, t).Act(s)
 	}}
 }
+
+// Whoever looks for a failure finds none beside an output, not for a moment.
+func TestAFailureIsNotWrittenWhereTheOutputIs(t *testing.T) {
+	t.Parallel()
+	store := smem.New("uploads", "results")
+	c := claimOf("", versions(t, store, "1")[0])
+	writer{c, "S"}.succeed(t).Act(store)
+	writer{c, "F"}.fail(t).Act(hooked(store, func(_ context.Context, verb string, r ref, call func() error) error {
+		if verb != "head" {
+			t.Errorf("%s of %s", verb, r)
+		}
+		return call()
+	}))
+	if got := contents(t, store); !slices.Equal(got, []string{"out: S"}) {
+		t.Errorf("there is %q, want the output alone", got)
+	}
+}
+
+// Past its lease a writer changes nothing, whatever it was about to do.
+func TestNothingIsWrittenOrRemovedPastTheFence(t *testing.T) {
+	t.Parallel()
+	over := errors.New("the lease is over")
+	for name, write := range map[string]func(ctx context.Context, w *Writer, c Claim) error{
+		"a success": func(ctx context.Context, w *Writer, c Claim) error {
+			_, err := w.PutOutput(ctx, c, writer{c, "S"}.document(w.Locations.OutputOf(c.Request)))
+			return err
+		},
+		"a success in parts": func(ctx context.Context, w *Writer, c Claim) error {
+			d := writer{c, "S"}.document(w.Locations.OutputOf(c.Request))
+			u, _, err := w.BeginOutput(ctx, c, d)
+			if err != nil {
+				return err
+			}
+			if err := u.PutPart(ctx, 1, d.Body); err != nil {
+				return err
+			}
+			d.Upload = u
+			_, err = w.PutOutput(ctx, c, d)
+			return err
+		},
+		"a failure": func(ctx context.Context, w *Writer, c Claim) error {
+			_, err := w.PutFailure(ctx, c, writer{c, "F"}.document(w.Locations.FailureOf(c.Request)))
+			return err
+		},
+		"a removal": func(ctx context.Context, w *Writer, c Claim) error {
+			for _, r := range []ref{w.Locations.OutputOf(c.Request), w.Locations.FailureOf(c.Request)} {
+				if _, err := w.Store.Put(context.WithValue(ctx, prepares{}, true), r, []byte("x"), storage.PutOptions{Metadata: writer{c, "x"}.document(r).Metadata}); err != nil {
+					return err
+				}
+			}
+			_, _, err := w.Finished(ctx, c)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := smem.New("uploads", "results")
+			c := claimOf("", versions(t, store, "1")[0])
+			c.Fence = func(time.Duration) error { return over }
+			w := writerOn(hooked(store, func(ctx context.Context, verb string, r ref, call func() error) error {
+				if slices.Contains([]string{"put", "complete", "delete"}, verb) && ctx.Value(prepares{}) == nil {
+					t.Errorf("%s of %s", verb, r)
+				}
+				return call()
+			}))
+			if err := write(t.Context(), w, c); !errors.Is(err, ErrLeaseEnds) || !errors.Is(err, over) {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+// prepares marks calls of a test's own.
+type prepares struct{}
 
 // A reply that is lost after a write took effect changes nothing in that.
 func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
@@ -289,13 +393,13 @@ func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("write %d, %s", lost, how), func(t *testing.T) {
 			t.Parallel()
-			interleave(t, 0, func() (*smem.Store, []actor, func(*testing.T, string)) {
+			storagetest.Interleave(t, 0, func() (storage.Store, []actor, func(*testing.T, string)) {
 				store := smem.New("uploads", "results")
 				c := claimOf("", versions(t, store, "1")[0])
 				n := 0 // calls are made one at a time
 				lossy := func(a actor) actor {
-					return actor{a.name, func(s storage.Store) {
-						a.act(hooked(s, func(_ context.Context, verb string, _ ref, call func() error) error {
+					return actor{Name: a.Name, Act: func(s storage.Store) {
+						a.Act(hooked(s, func(_ context.Context, verb string, _ ref, call func() error) error {
 							err := call()
 							if verb == "put" || verb == "delete" || verb == "complete" {
 								if n++; n-1 == lost {
@@ -314,5 +418,49 @@ func TestWritersLeaveOneTerminalObjectThoughAReplyIsLost(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A write that is repeated on the way, after its reply was lost, is told that
+// something is there: itself. Another writer's of the same identity is another's.
+func TestAWriteThatMetItsOwnEffectIsCommittedAndAnothersIsADuplicate(t *testing.T) {
+	t.Parallel()
+	atOnce := func(w *Writer, c Claim, d Document) (Verdict, error) { return w.PutOutput(t.Context(), c, d) }
+	inParts := func(w *Writer, c Claim, d Document) (v Verdict, err error) {
+		if d.Upload, v, err = w.BeginOutput(t.Context(), c, d); err != nil || v != Committed {
+			return v, err
+		}
+		if err := d.Upload.PutPart(t.Context(), 1, d.Body); err != nil {
+			return v, err
+		}
+		return w.PutOutput(t.Context(), c, d)
+	}
+	for name, write := range map[string]func(*Writer, Claim, Document) (Verdict, error){"at once": atOnce, "in parts": inParts} {
+		for another, want := range map[bool]Verdict{false: Committed, true: Duplicate} {
+			t.Run(fmt.Sprintf("%s, another's: %t", name, another), func(t *testing.T) {
+				t.Parallel()
+				store := smem.New("uploads", "results")
+				c := claimOf("", versions(t, store, "1")[0])
+				d := writer{c, "S"}.document(locations.OutputOf(c.Request))
+				told := hooked(store, func(_ context.Context, verb string, _ ref, call func() error) error {
+					if verb != "put" && verb != "complete" {
+						return call()
+					}
+					if another {
+						if _, err := writerOn(store).PutOutput(context.Background(), c, d); err != nil {
+							t.Error(err)
+						}
+						return call()
+					}
+					if err := call(); err != nil {
+						t.Error(err)
+					}
+					return storage.ErrPrecondition
+				})
+				if v, err := write(writerOn(told), c, d); err != nil || v != want {
+					t.Errorf("the verdict is %d, %v; want %d", v, err, want)
+				}
+			})
+		}
 	}
 }

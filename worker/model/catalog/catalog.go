@@ -28,6 +28,10 @@ type Model struct {
 	Named source.Named
 	// Versions lists what is there now, in ascending order, as the source does.
 	Versions func(ctx context.Context) ([]source.Version, error)
+	// Try, if there, is asked before Load where something else can be served
+	// than the version. An error refuses it. Whatever the version does to the
+	// process that loads it, Try must not let it happen to this one.
+	Try func(ctx context.Context, v source.Version) error
 	// Load fetches a version, loads it and warms it up. An error refuses it.
 	// Load need not heed ctx once it can't be interrupted any more.
 	Load func(ctx context.Context, v source.Version) (model.Model, error)

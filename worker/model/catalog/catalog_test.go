@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +178,70 @@ func TestAtTheStartAnOlderVersionServesForABrokenOne(t *testing.T) {
 		})
 		if err == nil || !strings.Contains(err.Error(), "version 4 is incomplete: variables/variables.index is missing") {
 			t.Errorf("with half a version: %v", err)
+		}
+	})
+}
+
+func TestAVersionIsTriedWhereSomethingElseCanBeServed(t *testing.T) {
+	deadly := map[string]error{"bomb": errors.New("the process ended: signal: aborted")}
+	in(t, "latest", []string{"1"}, func(b *bench) {
+		if b.trials() != "" {
+			b.t.Errorf("the only version there is was tried: %s", b.trials())
+		}
+		b.edit(func() { b.deadly = deadly })
+		b.set("1", "2=bomb")
+		b.polls(2)
+		b.want("1")
+		if b.trials() != "bomb" || b.loaded() != "content of 1" || b.said("model refused") != 1 {
+			b.t.Errorf("tried were %s, loaded %s, the log says %v", b.trials(), b.loaded(), b.logs.All())
+		}
+		b.set("1", "2=mended")
+		b.polls(2)
+		b.want("2")
+		if b.trials() != "bomb, mended" {
+			b.t.Errorf("tried were %s", b.trials())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // the same at every start
+		b, err := start(t, "latest", func(o *origin) { o.deadly = deadly; o.set("1", "2=bomb") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.want("1")
+		if b.trials() != "bomb, content of 1" || b.loaded() != "content of 1" {
+			t.Errorf("tried were %s, loaded %s", b.trials(), b.loaded())
+		}
+	})
+}
+
+func TestASourceThatCanNotBeReachedIsAskedAgainAtTheStart(t *testing.T) {
+	asked := 0
+	away := func() error { asked++; return fmt.Errorf("list, request %d: %w", asked, source.ErrUnreachable) }
+	synctest.Test(t, func(t *testing.T) {
+		b, err := start(t, "latest", func(o *origin) {
+			o.set("1")
+			o.away = away
+			time.AfterFunc(40*time.Second, func() { o.edit(func() { o.away = nil }) })
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.want("1")
+		if b.said(string(unanswered)) != 1 {
+			t.Errorf("the log says %v", b.logs.All())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, err := start(t, "latest", func(o *origin) { o.away = away })
+		if took := time.Since(began); !errors.Is(err, source.ErrUnreachable) || took < 45*time.Second || took > time.Minute {
+			t.Errorf("%v after %v, want a minute's patience", err, took)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // an answer is not waited for
+		began := time.Now()
+		if _, err := start(t, "latest", func(o *origin) { o.err = errBroken }); err == nil || time.Since(began) != 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})
 }

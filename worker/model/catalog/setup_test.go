@@ -33,7 +33,10 @@ type origin struct {
 	mu     sync.Mutex
 	list   map[string]source.Version
 	broken map[string]error // by content
+	deadly map[string]error // by content: found by a trial, and fatal to load
+	tried  []string         // contents, in order
 	err    error            // of the list
+	away   func() error     // the same, each time another
 	took   time.Duration    // by each load
 	loads  []string         // contents, in order
 	models []*fake.Model    // those that were loaded, in order
@@ -71,7 +74,24 @@ func (o *origin) edit(f func()) {
 func (o *origin) versions(context.Context) ([]source.Version, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.away != nil {
+		return nil, o.away()
+	}
 	return slices.SortedFunc(maps.Values(o.list), func(a, b source.Version) int { return source.CompareVersions(a.Name, b.Name) }), o.err
+}
+
+func (o *origin) try(_ context.Context, v source.Version) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tried = append(o.tried, v.ID)
+	return o.deadly[v.ID]
+}
+
+// trials is what was tried so far.
+func (o *origin) trials() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.Join(o.tried, ", ")
 }
 
 func (o *origin) load(_ context.Context, v source.Version) (model.Model, error) {
@@ -145,7 +165,7 @@ func start(t *testing.T, policy string, prepare func(o *origin)) (*bench, error)
 	b := &bench{t: t, logs: logs, registry: prometheus.NewRegistry(), origin: &origin{name: "digits", broken: map[string]error{}}}
 	prepare(b.origin)
 	b.Catalog, err = Open(t.Context(), Config{
-		Models: []Model{{Named: source.Named{Name: "digits", URI: "s3://models/digits/", Versions: p}, Versions: b.versions, Load: b.origin.load}},
+		Models: []Model{{Named: source.Named{Name: "digits", URI: "s3://models/digits/", Versions: p}, Versions: b.versions, Try: b.try, Load: b.origin.load}},
 		Poll:   poll, Log: zap.New(core), Metrics: b.registry,
 	})
 	if err != nil {

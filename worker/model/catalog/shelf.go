@@ -133,6 +133,7 @@ type complaint string
 
 const (
 	unreadable complaint = "model source: it can't be read, so what is loaded is served on"
+	unanswered complaint = "model source: it can't be asked, and is asked again"
 	incomplete complaint = "model incomplete: a version lacks a file, and waits for it"
 	absent     complaint = "model absent: versions that are to be served are not there"
 	gone       complaint = "model source: no version that is there can be served, so what is loaded is served on"

@@ -17,6 +17,9 @@ import (
 const (
 	// listLimit bounds a look at one source, which may read an archive whole.
 	listLimit = 5 * time.Minute
+	// startPatience is how long a source that can't be reached is asked for at
+	// the start. Then the process ends, to be started again.
+	startPatience = time.Minute
 	// slowLoad is when a load is taken for one that may hang.
 	slowLoad = 10 * time.Minute
 )
@@ -24,9 +27,7 @@ const (
 // sync makes what is served what the source has. At the start, what is there
 // has to do; later only what no one is still copying is loaded.
 func (c *Catalog) sync(ctx context.Context, s *shelf, start bool) error {
-	listing, cancel := context.WithTimeout(ctx, listLimit)
-	list, err := s.Versions(listing)
-	cancel()
+	list, err := c.look(ctx, s, start)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -55,19 +56,42 @@ func (c *Catalog) sync(ctx context.Context, s *shelf, start bool) error {
 	return err
 }
 
+// look lists what the source has. At the start, when there is nothing to serve
+// meanwhile, it asks again for a while if it could not be reached.
+func (c *Catalog) look(ctx context.Context, s *shelf, start bool) (list []source.Version, err error) {
+	began := time.Now()
+	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
+		listing, cancel := context.WithTimeout(ctx, listLimit)
+		list, err = s.Versions(listing)
+		cancel()
+		if !start || !errors.Is(err, source.ErrUnreachable) || time.Since(began)+wait > startPatience {
+			return list, err
+		}
+		if s.said[unanswered] == "" { // no two of S3's answers read alike
+			c.complain(s, unanswered, err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
 // choose goes through the versions from the highest down, loads what is new,
 // and gives those that the policy wants to be served. A version that can't be
 // loaded does not count: the next one takes its place. err says why versions
 // were passed over.
 func (c *Catalog) choose(ctx context.Context, s *shelf, list []source.Version, start bool) (stay []*version, err error) {
 	var errs []error
+	spare := len(list) > 1 || len(s.serving) > 0 // something else could be served than any one of them
 	for _, v := range slices.Backward(list) {
 		if len(stay) == s.Named.Versions.Most() || ctx.Err() != nil {
 			break
 		}
 		served := s.listed(v.Name)
 		if served == nil || served.from.ID != v.ID {
-			fresh, err := c.take(ctx, s, v, start)
+			fresh, err := c.take(ctx, s, v, start, spare)
 			errs = append(errs, err)
 			if fresh != nil {
 				served = fresh
@@ -80,8 +104,9 @@ func (c *Catalog) choose(ctx context.Context, s *shelf, list []source.Version, s
 	return stay, errors.Join(errs...)
 }
 
-// take loads a version and serves it, if its time has come.
-func (c *Catalog) take(ctx context.Context, s *shelf, v source.Version, start bool) (*version, error) {
+// take loads a version and serves it, if its time has come. Where there is
+// something to spare for it, it is tried first.
+func (c *Catalog) take(ctx context.Context, s *shelf, v source.Version, start, spare bool) (*version, error) {
 	c.mu.Lock()
 	leaving := s.leaving
 	c.mu.Unlock()
@@ -97,7 +122,7 @@ func (c *Catalog) take(ctx context.Context, s *shelf, v source.Version, start bo
 		return nil, nil
 	}
 	began := time.Now()
-	m, err := c.load(ctx, s, v)
+	m, err := c.load(ctx, s, v, spare && s.Try != nil)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -120,9 +145,9 @@ func (c *Catalog) take(ctx context.Context, s *shelf, v source.Version, start bo
 	return fresh, nil
 }
 
-// load calls Load. Once ctx is done it does not wait for it any longer, and what
-// comes of it is closed.
-func (c *Catalog) load(ctx context.Context, s *shelf, v source.Version) (model.Model, error) {
+// load calls Load, and Try before it if it is to be tried. Once ctx is done it
+// does not wait for them any longer, and what comes of it is closed.
+func (c *Catalog) load(ctx context.Context, s *shelf, v source.Version, try bool) (model.Model, error) {
 	type result struct {
 		model model.Model
 		err   error
@@ -147,7 +172,12 @@ func (c *Catalog) load(ctx context.Context, s *shelf, v source.Version) (model.M
 				}
 			}
 		}()
-		r.model, r.err = s.Load(ctx, v)
+		if try {
+			r.err = s.Try(ctx, v)
+		}
+		if r.err == nil {
+			r.model, r.err = s.Load(ctx, v)
+		}
 	}()
 	select {
 	case r := <-done:

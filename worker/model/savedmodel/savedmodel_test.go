@@ -144,15 +144,18 @@ func TestASignatureThatCannotBeCarriedIsLeftOutByName(t *testing.T) {
 	type tensors = map[string]*corepb.TensorInfo
 	half := tensorDef("h", typespb.DataType_DT_HALF, -1)
 	fine := tensorDef("x", typespb.DataType_DT_FLOAT, -1)
+	out := tensorDef("y", typespb.DataType_DT_FLOAT, -1)
 	sparse := &corepb.TensorInfo{Encoding: &corepb.TensorInfo_CooSparse_{}, Dtype: typespb.DataType_DT_FLOAT}
 	anyShape := tensorDef("x", typespb.DataType_DT_FLOAT)
 	anyShape.TensorShape = &shapepb.TensorShapeProto{UnknownRank: true}
 	defs := map[string]*corepb.SignatureDef{
 		"__saved_model_init_op": {Outputs: tensors{"op": tensorDef("op", typespb.DataType_DT_INVALID)}},
-		"half":                  {Inputs: tensors{"x": half}, Outputs: tensors{"y": fine}},
-		"sparse":                {Inputs: tensors{"x": sparse}, Outputs: tensors{"y": fine}},
+		"half":                  {Inputs: tensors{"x": half}, Outputs: tensors{"y": out}},
+		"sparse":                {Inputs: tensors{"x": sparse}, Outputs: tensors{"y": out}},
+		"through":               {Inputs: tensors{"x": fine}, Outputs: tensors{"same": fine, "y": out}},
 		"none":                  {Inputs: tensors{"x": fine}},
-		"any":                   {Inputs: tensors{"x": anyShape}, Outputs: tensors{"y": fine}},
+		"twice":                 {Inputs: tensors{"a": fine, "b": fine}, Outputs: tensors{"y": out}},
+		"any":                   {Inputs: tensors{"x": anyShape}, Outputs: tensors{"y": out}},
 	}
 	endpoints, refused, err := ReadEndpoints(&corepb.MetaGraphDef{SignatureDef: defs})
 	if err != nil || len(endpoints) != 1 || endpoints[0].Name != "any" {
@@ -169,6 +172,8 @@ func TestASignatureThatCannotBeCarriedIsLeftOutByName(t *testing.T) {
 		`signature "half": input "x" is of type float16, which isn't supported; cast it inside the model`,
 		`signature "none": it has no outputs`,
 		`signature "sparse": input "x": it is a sparse or composite tensor, which isn't supported; make it dense inside the model`,
+		`signature "through": output "same" is input "x" itself, which TensorFlow does not give out; put tf.identity between them`,
+		`signature "twice": inputs "a" and "b" are one tensor, x:0, which TensorFlow takes once a run; leave one of them out, or give each a tensor of its own`,
 	}
 	if !slices.Equal(reasons, want) {
 		t.Errorf("refused %q,\nwant    %q", reasons, want)

@@ -67,6 +67,16 @@ func readEndpoint(name string, def *corepb.SignatureDef) (Endpoint, error) {
 	if len(e.Outputs) == 0 {
 		return e, errors.New("it has no outputs")
 	}
+	for i, feed := range e.Feeds {
+		if j := slices.Index(e.Feeds[:i], feed); j >= 0 { // every run would fail, in TensorFlow Serving too: "fed more than once"
+			return e, fmt.Errorf("inputs %q and %q are one tensor, %s:%d, which TensorFlow takes once a run; leave one of them out, or give each a tensor of its own", e.Inputs[j].Name, e.Inputs[i].Name, feed.Op, feed.Index)
+		}
+	}
+	for i, fetch := range e.Fetches {
+		if j := slices.Index(e.Feeds, fetch); j >= 0 { // every run would fail: "is both fed and fetched"
+			return e, fmt.Errorf("output %q is input %q itself, which TensorFlow does not give out; put tf.identity between them", e.Outputs[i].Name, e.Inputs[j].Name)
+		}
+	}
 	return e, nil
 }
 

@@ -96,7 +96,7 @@ type remoteArchive struct {
 func (a remoteArchive) stat(ctx context.Context) (Version, error) {
 	info, err := a.store.Head(ctx, a.ref)
 	if err != nil {
-		return Version{}, err
+		return Version{}, answered(err)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d", a.ref, info.ETag, info.Size))
 	return Version{

@@ -51,7 +51,7 @@ func (e *entry) release() {
 func (e *entry) local(dir string) (Local, error) {
 	l := Local{Dir: filepath.Join(e.dir, dir), entry: e}
 	var err error
-	if l.Config, err = readConfig(l.Dir, true); err != nil {
+	if l.Config, l.ModelFile, err = readConfig(l.Dir, true); err != nil {
 		e.release()
 		return Local{}, err
 	}

@@ -36,7 +36,7 @@ func (d directory) list(ctx context.Context) ([]Version, error) {
 func (d directory) fetch(_ context.Context, v Version) (Local, error) {
 	l := Local{Dir: filepath.Join(string(d), filepath.FromSlash(v.dir))}
 	var err error
-	l.Config, err = readConfig(l.Dir, v.Name != "")
+	l.Config, l.ModelFile, err = readConfig(l.Dir, v.Name != "")
 	return l, err
 }
 
@@ -87,7 +87,7 @@ func stamp(info fs.FileInfo) string {
 
 // readConfig reads the model file nearest to the SavedModel: beside it, or
 // beside the version folders.
-func readConfig(dir string, versioned bool) (*model.Config, error) {
+func readConfig(dir string, versioned bool) (c *model.Config, path string, err error) {
 	places := []string{dir}
 	if versioned {
 		places = append(places, filepath.Join(dir, ".."))
@@ -98,9 +98,9 @@ func readConfig(dir string, versioned bool) (*model.Config, error) {
 			continue
 		}
 		if err != nil {
-			return nil, &ModelFileError{Dir: dir, Place: place, Err: err}
+			return nil, "", &ModelFileError{Dir: dir, Place: place, Err: err}
 		}
-		return c, nil
+		return c, filepath.Join(place, model.ConfigFile), nil
 	}
-	return &model.Config{}, nil
+	return &model.Config{}, "", nil
 }

@@ -30,7 +30,7 @@ func (f *folder) list(ctx context.Context) ([]Version, error) {
 	var files []file
 	for info, err := range f.store.List(ctx, f.ref, "") {
 		if err != nil {
-			return nil, err
+			return nil, answered(err)
 		}
 		if len(files) == maxFiles {
 			return nil, fmt.Errorf("there are more than %d objects below it; name the model's own folder", maxFiles)
@@ -100,7 +100,7 @@ func (r *resuming) Read(b []byte) (int, error) {
 			return n, nil
 		}
 		if r.retries++; r.retries > patience || !transient(err) || r.ctx.Err() != nil {
-			return 0, err
+			return 0, answered(err)
 		}
 		select {
 		case <-r.ctx.Done():
@@ -137,6 +137,24 @@ func (r *resuming) close() {
 		_ = r.body.Close()
 		r.body = nil
 	}
+}
+
+// ErrUnreachable is what errors are that are no answer of the object store's:
+// what is there isn't known, and asking again may help.
+var ErrUnreachable = errors.New("the object store could not be reached")
+
+// unreachable is an error that is ErrUnreachable, in its own words.
+type unreachable struct{ error }
+
+func (u unreachable) Unwrap() error        { return u.error }
+func (u unreachable) Is(target error) bool { return target == ErrUnreachable }
+
+// answered makes err ErrUnreachable unless it is an answer.
+func answered(err error) error {
+	if transient(err) {
+		return unreachable{err}
+	}
+	return err
 }
 
 // transient says whether the same read may succeed later.

@@ -33,11 +33,12 @@ const maxDepth = 5
 
 // scan finds the versions of a model among the files of a place. They lie in
 // one folder, the one nearest to the top: "1/", "2/" in it, or, when none of
-// these is there, the folder itself.
+// these is there, the folder itself. Of several models as near nobody could tell
+// which is meant.
 func scan(files []file) ([]Version, error) {
 	slices.SortFunc(files, func(a, b file) int { return cmp.Compare(a.name, b.name) })
 	var home string // the folder that the versions lie in
-	var dirs []string
+	var dirs, others []string
 	for _, f := range files {
 		dir, base := path.Split(f.name)
 		if base != GraphFile || strings.Count(dir, "/") > maxDepth {
@@ -48,14 +49,20 @@ func scan(files []file) ([]Version, error) {
 			above = dir[:len(dir)-len(path.Base(dir))-1]
 		}
 		if depth := strings.Count(above, "/") - strings.Count(home, "/"); dirs == nil || depth < 0 {
-			home, dirs = above, nil
+			home, dirs, others = above, nil, nil
 		} else if above != home {
+			if depth == 0 && !slices.Contains(others, above) {
+				others = append(others, above)
+			}
 			continue
 		}
 		dirs = append(dirs, dir)
 	}
 	if len(dirs) == 0 {
 		return nil, fmt.Errorf("no %s is there, neither in it nor in a version folder (1/, 2/, …); %d files are. Name a SavedModel's directory, or one with version folders below it. A .keras or .h5 file is none: load it in Python and call model.export(DIR)", GraphFile, len(files))
+	}
+	if len(others) > 0 {
+		return nil, fmt.Errorf("several models are there: %s; name one of them, or each as NAME=URI with commas between", strings.Join(append([]string{home}, others...), ", "))
 	}
 	if versioned := slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool { return dir == home }); len(versioned) > 0 {
 		dirs = versioned

@@ -63,9 +63,10 @@ type Version struct {
 
 // Local is a SavedModel in a local directory.
 type Local struct {
-	Dir     string // holds saved_model.pb
-	Version string // without leading zeros; empty when the model is not versioned
-	Config  *model.Config
+	Dir       string // holds saved_model.pb
+	Version   string // without leading zeros; empty when the model is not versioned
+	Config    *model.Config
+	ModelFile string // that Config was read from; empty when there is none
 
 	entry *entry // of the cache; nil where the model lies in a directory of its own
 }
@@ -109,7 +110,12 @@ func New(named Named, store storage.Reader, cache *Cache) (*Source, error) {
 	case archive:
 		s.place = &packed{&localArchive{path: named.URI}, cache, named.Versions}
 	default:
-		return nil, s.wrap(fmt.Errorf("it is a file, but neither %s; name a SavedModel's directory", strings.Join(archives, " nor ")))
+		hint := "name a SavedModel's directory"
+		switch strings.ToLower(filepath.Ext(named.URI)) {
+		case ".keras", ".h5", ".hdf5":
+			hint = "it is Keras's: load it in Python and call model.export(DIR)"
+		}
+		return nil, s.wrap(fmt.Errorf("it is a file, but neither %s; %s", strings.Join(archives, " nor "), hint))
 	}
 	return s, nil
 }

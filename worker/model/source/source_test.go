@@ -137,10 +137,11 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 	dir := files(t, map[string]string{"model.h5": "x", "cut/saved_model.pb": "x", "cut/variables/variables.index": "x"})
 	for uri, want := range map[string]string{
 		filepath.Join(dir, "nothere"):  "no such file",
-		filepath.Join(dir, "model.h5"): "it is a file",
-		filepath.Join(dir, "cut"):      "variables.data-00000-of-00001 is missing",
-		"s3://bucket/none/":            "no S3 client",
-		files(t, nil):                  "model.export",
+		filepath.Join(dir, "model.h5"): "call model.export(DIR)",
+		files(t, map[string]string{"a/1/saved_model.pb": "x", "b/saved_model.pb": "x", "c/d/saved_model.pb": "x"}): "several models are there: a/, b/; name one",
+		filepath.Join(dir, "cut"): "variables.data-00000-of-00001 is missing",
+		"s3://bucket/none/":       "no S3 client",
+		files(t, nil):             "model.export",
 	} {
 		if _, err := Open(t.Context(), nil, uri, t.TempDir()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Open(%s): %v, want %q in it", uri, err, want)

@@ -31,11 +31,12 @@ func (m *Model) DecodeImage(ctx context.Context, encoded []byte, spec model.Imag
 	if !ok {
 		return model.Tensor{}, invalid("the image is neither a PNG nor a JPEG")
 	}
+	spec = spec.Complete()
 	d, err := m.decoders.of(format, spec, dtype)
 	if err != nil {
 		return model.Tensor{}, fmt.Errorf("prepare to decode %s images: %w", format, err)
 	}
-	t, err := d.decode(encoded, format)
+	t, err := d.decode(encoded, format, spec)
 	if e, ok := errors.AsType[*model.Error](err); ok && e.Permanent {
 		return model.Tensor{}, invalid(fmt.Sprintf("the %s image can't be decoded: %s", format, e.Message))
 	}
@@ -59,16 +60,15 @@ func formatOf(encoded []byte) (format, bool) {
 	return "", false
 }
 
-// decoder is a graph from an encoded image to one row.
+// decoder is a graph from an encoded image to one row of any size.
 type decoder struct {
-	spec            model.ImageSpec // complete
 	session         *tensorflow.Session
 	encoded, pixels tensorflow.Output
 	geometry        [fields]tensorflow.Output
 }
 
-func (d *decoder) decode(encoded []byte, f format) (model.Tensor, error) {
-	numbers, err := place(encoded, f, d.spec)
+func (d *decoder) decode(encoded []byte, f format, spec model.ImageSpec) (model.Tensor, error) {
+	numbers, err := place(encoded, f, spec)
 	if err != nil {
 		return model.Tensor{}, invalid(err.Error())
 	}
@@ -96,14 +96,19 @@ func (d *decoder) decode(encoded []byte, f format) (model.Tensor, error) {
 	return owned(row), err
 }
 
-// decoders keeps a decoder for each format, spec and type that was asked for;
-// a model has one spec, so there are few. The zero value is ready.
+// decoders keeps a decoder for each format, spec and type that was asked for.
+// A model has one spec, but for the sizes, which each image may have its own of:
+// they are fed, so that there are few decoders. The zero value is ready.
 type decoders struct {
 	mu   sync.Mutex
 	made map[string]*decoder
 }
 
 func (ds *decoders) of(f format, spec model.ImageSpec, dtype model.DType) (*decoder, error) {
+	if err := check(spec, dtype); err != nil {
+		return nil, err
+	}
+	spec.Height, spec.Width, spec.ResizeShorter = 0, 0, 0
 	key := fmt.Sprintf("%s %s %+v", f, dtype, named(spec))
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -121,9 +126,8 @@ func (ds *decoders) of(f format, spec model.ImageSpec, dtype model.DType) (*deco
 	return d, nil
 }
 
-// named is a spec whose pointers are told apart by what they point to.
+// named is a complete spec whose pointers are told apart by what they point to.
 func named(s model.ImageSpec) any {
-	s = s.Complete()
 	smooth, upright := *s.Antialias, *s.EXIFOrientation
 	s.Antialias, s.EXIFOrientation = nil, nil
 	return []any{s, smooth, upright}

@@ -216,6 +216,24 @@ func TestSpecsThatMakeNoRowErr(t *testing.T) {
 	}
 }
 
+// A model that takes images of any size would else keep a graph for each.
+func TestImagesOfAnySizeShareADecoder(t *testing.T) {
+	t.Parallel()
+	m := open(t, testModel("halfplustwo"))
+	for n := int64(1); n <= 20; n++ {
+		encoded := encodePNG(t, image.NewGray(image.Rect(0, 0, int(n), 3)))
+		for _, crop := range []model.Crop{model.Stretch, model.CenterCrop} {
+			row, err := m.DecodeImage(t.Context(), encoded, model.ImageSpec{Height: 3, Width: n, Channels: 1, Crop: crop}, model.Uint8)
+			if err != nil || !slices.Equal(row.Shape, []int64{1, 3, n, 1}) {
+				t.Errorf("%d x 3 pixels became %v, %v", n, row.Shape, err)
+			}
+		}
+	}
+	if n := len(m.decoders.made); n > 2 {
+		t.Errorf("there are %d decoders, want one for each way to crop", n)
+	}
+}
+
 func TestImagesAreDecodedAtOnce(t *testing.T) {
 	t.Parallel()
 	m := open(t, testModel("halfplustwo"))

@@ -18,7 +18,7 @@ import (
 // orientation and its place in the row, is fed.
 type imageGraph struct {
 	root  *op.Scope
-	spec  model.ImageSpec // complete
+	spec  model.ImageSpec // complete, but for the sizes
 	dtype model.DType
 }
 
@@ -29,16 +29,15 @@ var limits = map[model.DType]float32{
 }
 
 func newDecoder(f format, spec model.ImageSpec, dtype model.DType) (*decoder, error) {
-	g := imageGraph{tfgo.NewRoot(), spec.Complete(), dtype}
-	if err := g.check(); err != nil {
-		return nil, err
-	}
-	d := &decoder{spec: g.spec}
+	g := imageGraph{tfgo.NewRoot(), spec, dtype}
+	d := new(decoder)
 	d.encoded = op.Placeholder(g.root.SubScope("encoded"), tensorflow.String, op.PlaceholderShape(tensorflow.ScalarShape()))
 	for i, name := range geometry {
 		d.geometry[i] = op.Placeholder(g.root.SubScope(name), tensorflow.Int32)
 	}
-	pixels := g.resize(g.cut(g.orient(g.decode(f, d.encoded), d.geometry), d.geometry), d.geometry[resized])
+	pixels := g.cut(g.orient(g.decode(f, d.encoded), d.geometry), d.geometry)
+	// As float32 only once it has the row's size: before, it can take 600 MB.
+	pixels = op.Cast(g.root.SubScope("float"), g.resize(pixels, d.geometry[resized]), tensorflow.Float)
 	pixels = g.frame(pixels, d.geometry)
 	if _, integer := limits[dtype]; integer {
 		pixels = g.round(pixels)
@@ -54,8 +53,8 @@ func newDecoder(f format, spec model.ImageSpec, dtype model.DType) (*decoder, er
 	return d, nil
 }
 
-func (g imageGraph) check() error {
-	s := g.spec
+// check errs when a complete spec makes no row of that type.
+func check(s model.ImageSpec, dtype model.DType) error {
 	if s.Height <= 0 || s.Width <= 0 || s.Height > math.MaxInt32 || s.Width > math.MaxInt32 {
 		return fmt.Errorf("an image of height %d and width %d", s.Height, s.Width)
 	}
@@ -67,8 +66,8 @@ func (g imageGraph) check() error {
 			return fmt.Errorf("%s has %d numbers; it must have 1 or one a channel (%d)", name, n, s.Channels)
 		}
 	}
-	if _, integer := limits[g.dtype]; !integer && g.dtype != model.Float32 && g.dtype != model.Float64 {
-		return fmt.Errorf("an image as %s; the input must be a number", g.dtype)
+	if _, integer := limits[dtype]; !integer && dtype != model.Float32 && dtype != model.Float64 {
+		return fmt.Errorf("an image as %s; the input must be a number", dtype)
 	}
 	return nil
 }
@@ -96,11 +95,10 @@ func (g imageGraph) orient(p tensorflow.Output, fed [fields]tensorflow.Output) t
 	return op.ReverseV2(g.root.SubScope("flip"), p, fed[flips])
 }
 
-// cut takes a box out of an image and gives it as a float32 row.
+// cut takes a box out of an image and gives it as a row.
 func (g imageGraph) cut(p tensorflow.Output, fed [fields]tensorflow.Output) tensorflow.Output {
 	p = op.Slice(g.root.SubScope("cut"), p, fed[boxBegin], fed[boxSize])
-	p = op.ExpandDims(g.root.SubScope("row"), p, g.number("first", int32(0)))
-	return op.Cast(g.root.SubScope("float"), p, tensorflow.Float)
+	return op.ExpandDims(g.root.SubScope("row"), p, g.number("first", int32(0)))
 }
 
 // frame cuts off what of the resized image lies beyond the row, and fills what

@@ -100,11 +100,12 @@ func TestLoadWarnsOfASignatureItLeavesOut(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.WarnLevel)
 	root := op.NewScope()
-	op.Placeholder(root, tensorflow.Float)
+	op.Identity(root, op.Placeholder(root, tensorflow.Float))
 	x := tensorDef("Placeholder", typespb.DataType_DT_FLOAT, -1)
+	y := tensorDef("Identity", typespb.DataType_DT_FLOAT, -1)
 	h := tensorDef("Placeholder", typespb.DataType_DT_HALF, -1)
 	m, err := Load(save(t, root, map[string]*corepb.SignatureDef{
-		"good": {Inputs: map[string]*corepb.TensorInfo{"x": x}, Outputs: map[string]*corepb.TensorInfo{"y": x}},
+		"good": {Inputs: map[string]*corepb.TensorInfo{"x": x}, Outputs: map[string]*corepb.TensorInfo{"y": y}},
 		"half": {Inputs: map[string]*corepb.TensorInfo{"x": h}, Outputs: map[string]*corepb.TensorInfo{"y": h}},
 	}), Options{Logger: zap.New(core)})
 	if err != nil {
@@ -121,8 +122,10 @@ func TestASignatureThatTheGraphDoesNotHaveIsAnError(t *testing.T) {
 	root := op.NewScope()
 	op.Placeholder(root, tensorflow.Float)
 	x := tensorDef("Nowhere", typespb.DataType_DT_FLOAT, -1)
-	tensors := map[string]*corepb.TensorInfo{"x": x}
-	_, err := Load(save(t, root, map[string]*corepb.SignatureDef{"s": {Inputs: tensors, Outputs: tensors}}), Options{})
+	y := tensorDef("Placeholder", typespb.DataType_DT_FLOAT, -1)
+	_, err := Load(save(t, root, map[string]*corepb.SignatureDef{
+		"s": {Inputs: map[string]*corepb.TensorInfo{"x": x}, Outputs: map[string]*corepb.TensorInfo{"y": y}},
+	}), Options{})
 	wantError(t, err, `signature "s"`, "op Nowhere not found")
 }
 

@@ -38,7 +38,7 @@ func nativeMiB(t *testing.T) int {
 // which keeps memory of its own for each byte of Go's.
 func TestNativeMemoryIsFreedWithoutTheCollector(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	const allowed = 40 // MiB; leaking, each case would take 150 or more
+	const allowed = 60 // MiB; leaking, each case would take 150 or more
 	lines := slices.Repeat([]string{strings.Repeat("x", 2000)}, 500)
 	pixels := make([]float32, 8*224*224*3)
 	negative := append([]float32{-1}, pixels[1:]...)
@@ -72,14 +72,21 @@ func TestNativeMemoryIsFreedWithoutTheCollector(t *testing.T) {
 			for range 5 {
 				once()
 			}
-			debug.FreeOSMemory()
-			before := nativeMiB(t)
-			for range c.times {
-				once()
-			}
-			grown := nativeMiB(t) - before
-			if t.Logf("grew by %d MiB", grown); grown > allowed {
-				t.Errorf("native memory grew by %d MiB over %d times", grown, c.times)
+			// The allocator may yet keep some for a thread that had none, once: a
+			// leak takes as much in every round.
+			for round := 1; ; round++ {
+				debug.FreeOSMemory()
+				before := nativeMiB(t)
+				for range c.times {
+					once()
+				}
+				grown := nativeMiB(t) - before
+				if t.Logf("grew by %d MiB", grown); grown <= allowed {
+					break
+				}
+				if round == 3 {
+					t.Fatalf("native memory grew by more than %d MiB in each of %d rounds, at last by %d MiB over %d times", allowed, round, grown, c.times)
+				}
 			}
 		})
 	}
