@@ -22,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	psqs "github.com/penstock/penstock/queue/sqs"
 )
 
 // asChild makes the test binary be the program itself.
@@ -97,7 +99,7 @@ func start(t *testing.T, state string, args ...string) *child {
 		t.Fatalf("it said %q: %v", line, err)
 	}
 	keys := credentials.NewStaticCredentialsProvider(c.ready.AccessKey, c.ready.SecretKey, "")
-	c.sqs = sqs.New(sqs.Options{BaseEndpoint: &c.ready.SQS, Region: c.ready.Region, Credentials: keys, Retryer: aws.NopRetryer{}})
+	c.sqs = sqs.New(sqs.Options{BaseEndpoint: &c.ready.SQS, Region: c.ready.Region, Credentials: keys, Retryer: aws.NopRetryer{}}, psqs.WholeReplies)
 	c.s3 = s3.New(s3.Options{BaseEndpoint: &c.ready.S3, Region: c.ready.Region, Credentials: keys, UsePathStyle: true, Retryer: aws.NopRetryer{}})
 	return c
 }
@@ -210,6 +212,18 @@ func TestSIGTERMAnswersLongPollsAndEnds(t *testing.T) {
 	}
 	if code := c.ends(); code != 0 || time.Since(begin) > 5*time.Second {
 		t.Errorf("it ended with %d after %v\n%s", code, time.Since(begin), c.stderr)
+	}
+}
+
+func TestSettingsOfTheProducerThatAreWrongAreToldAsSuch(t *testing.T) {
+	for name, value := range map[string]string{
+		"PENSTOCK_INPUT": "s3://bucket/in/", "PENSTOCK_OUTPUT": "s3://bucket/out/", "PENSTOCK_FAILURE": "s3://bucket/failed/", "PENSTOCK_GROUP_BY": "tenant",
+	} {
+		t.Setenv(name, value)
+	}
+	c := launch(t, "-state", t.TempDir(), "-buckets", "bucket", "-queues", "jobs")
+	if code := c.ends(); code != 2 || !strings.Contains(c.stderr.String(), "group-by") {
+		t.Errorf("it ended with %d, want 2:\n%s", code, c.stderr)
 	}
 }
 

@@ -37,11 +37,18 @@ func newProducer(s settings, lookup shared.Lookup, endpoint, queueURL string, lo
 	if err != nil {
 		return nil, fmt.Errorf("the producer's locations: %w", err)
 	}
+	grouping, err := request.ParseGrouping(value(shared.GroupBy), queueURL)
+	if err != nil {
+		return nil, fmt.Errorf("the producer's %s: %w", shared.GroupBy, err)
+	}
 	client := awssqs.New(awssqs.Options{
 		BaseEndpoint: aws.String(endpoint), Region: s.region,
 		Credentials: credentials.NewStaticCredentialsProvider(s.accessKey, s.secretKey, ""),
 	})
-	h := producer.Handler{Locations: locations, Queue: sqs.New(client, queueURL), Log: log.Named("producer")}
+	h := producer.Handler{
+		Locations: locations, Queue: sqs.New(client, queueURL), QueueURL: queueURL, Log: log.Named("producer"),
+		Group: func(r request.Request) string { return locations.GroupOf(grouping, r) },
+	}
 	return func(ctx context.Context, body []byte) error {
 		if !watched(body, locations.Inputs) {
 			return nil

@@ -52,12 +52,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 2
 	}
 	log := newLogger(stderr, s.verbose)
-	if err := serve(ctx, s, stdin, stdout, log); err != nil {
-		log.Error("local services ended", zap.Error(err))
-		return 1
+	err = serve(ctx, s, stdin, stdout, log)
+	if err == nil {
+		return 0
 	}
-	return 0
+	log.Error("local services ended", zap.Error(err))
+	if _, ok := errors.AsType[settingsError](err); ok {
+		return 2
+	}
+	return 1
 }
+
+// settingsError is an error that a restart does not cure.
+type settingsError struct{ error }
+
+func (e settingsError) Unwrap() error { return e.error }
 
 func newLogger(w io.Writer, verbose bool) *zap.Logger {
 	level := zapcore.InfoLevel
@@ -83,7 +92,7 @@ func serve(ctx context.Context, s settings, stdin io.Reader, stdout io.Writer, l
 	defer func() { err = errors.Join(err, q.close()) }()
 	onEvent, err := newProducer(s, os.LookupEnv, q.url(), q.first(s), log)
 	if err != nil {
-		return err
+		return settingsError{err}
 	}
 	g, err := gateway.Open(ctx, gateway.Config{
 		Dir:       filepath.Join(s.state, "s3"),

@@ -15,10 +15,9 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/penstock/penstock/cmd/penstock/outcome"
 	"github.com/penstock/penstock/cmd/penstock/stack"
+	"github.com/penstock/penstock/cmd/penstock/upload"
 	"github.com/penstock/penstock/queue/request"
-	"github.com/penstock/penstock/storage"
 )
 
 func (p *program) demoCommand() *cli.Command {
@@ -140,8 +139,16 @@ func (p *program) tour(ctx context.Context, s *stack.Stack, steps *steps, inputs
 	}
 	results := make([]result, len(inputs))
 	var errs []error
-	inOrder(len(inputs), parallel, func(i int) result {
-		return inputs[i].run(ctx, p, services.store, locations)
+	sender, f := upload.NewSender(services.store, nil, nil), p.newFinder(services, locations)
+	indices := func(yield func(int) bool) {
+		for i := range inputs {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+	inOrder(indices, parallel, func(i int) result {
+		return inputs[i].run(ctx, sender, f)
 	}, func(i int, r result) {
 		results[i] = r
 		switch {
@@ -183,14 +190,13 @@ func (p *program) servicesOf(ctx context.Context, s *stack.Stack) (services, err
 }
 
 // run uploads one digit and waits for its result.
-func (d digit) run(ctx context.Context, p *program, store storage.Store, locations request.Locations) result {
+func (d digit) run(ctx context.Context, sender *upload.Sender, f *finder) result {
 	began := time.Now()
-	r := result{name: d.name, input: locations.Inputs[0]}
+	r := result{name: d.name, input: f.locations.Inputs[0], sent: true}
 	r.input.Key += d.name
-	info, err := put(ctx, store, r.input, d.body, nil)
+	info, err := sender.Send(ctx, upload.Bytes(r.input, d.body))
 	if r.err = err; err == nil {
-		r = p.follow(ctx, outcome.Finder{Store: store, Locations: locations}, waitOptions{timeout: demoLimit}, r, info)
+		r = f.followInput(ctx, waitOptions{timeout: demoLimit}, r, info)
 	}
-	r.took = time.Since(began)
-	return r
+	return r.taking(began)
 }

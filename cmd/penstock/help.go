@@ -55,7 +55,7 @@ func printFlag(w io.Writer, f cli.Flag) {
 	if doc.TakesValue() {
 		names += " " + placeholder
 	}
-	if s := doc.GetValue(); doc.TakesValue() && s != "" {
+	if s := doc.GetValue(); doc.TakesValue() && s != "" && s != "0" && s != "0s" { // zero: the usage says what that is
 		text += " (default " + strings.Trim(s, `"`) + ")"
 	}
 	if vars := doc.GetEnvVars(); len(vars) > 0 {

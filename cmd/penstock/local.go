@@ -20,6 +20,7 @@ import (
 	"github.com/penstock/penstock/cmd/penstock/reconcile"
 	"github.com/penstock/penstock/cmd/penstock/stack"
 	"github.com/penstock/penstock/queue/request"
+	models "github.com/penstock/penstock/worker/model/source"
 )
 
 // defaultState is where local mode keeps objects and messages.
@@ -27,16 +28,19 @@ const defaultState = ".penstock/local"
 
 // Ports of local mode, so that what was pasted yesterday works today.
 const (
-	defaultS3Port  = 17480
-	defaultSQSPort = 17481
+	defaultS3Port   = 17480
+	defaultSQSPort  = 17481
+	defaultHTTPPort = 8080
 )
 
 func (p *program) localCommand() *cli.Command {
 	return &cli.Command{
-		Name: "local", Usage: "run S3, SQS and a worker on this machine, until Ctrl-C",
+		Name: "local", Usage: "run S3, SQS, a worker and the front door on this machine, until Ctrl-C",
 		Description: `The worker is the one that is deployed; S3 and SQS are served by bin/local. Objects
 and messages are kept in the state folder and are there again at the next start,
-also after a crash; penstock clean deletes them.
+also after a crash; penstock clean deletes them. The front door takes requests over
+HTTP, as penstock serve does; its SageMaker endpoints are "penstock" and one of each
+model's name.
 As long as it runs, .penstock/env tells the other commands about it, here and in
 the directories below. Ctrl-C lets the worker finish what it runs; a second one
 does not wait.
@@ -50,6 +54,7 @@ Examples:
 			&cli.StringFlag{Name: "state", Value: defaultState, Usage: "`FOLDER` that objects and messages are kept in; one process at a time"},
 			&cli.IntFlag{Name: "s3-port", Value: defaultS3Port, Usage: "`PORT` of S3 on 127.0.0.1; without the flag, a free one when this one is taken"},
 			&cli.IntFlag{Name: "sqs-port", Value: defaultSQSPort, Usage: "`PORT` of SQS on 127.0.0.1; likewise"},
+			&cli.IntFlag{Name: "http-port", Value: defaultHTTPPort, Usage: "`PORT` of the front door on 127.0.0.1; likewise"},
 			&cli.IntFlag{Name: "workers", Value: 1, Usage: "`NUMBER` of worker processes; each loads the model"},
 			&cli.BoolFlag{Name: "v", Usage: "show the logs here too, on standard error"},
 		},
@@ -117,21 +122,24 @@ func (p *program) local(ctx context.Context, cmd *cli.Command) error {
 	if err := os.Remove(envPath); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was killed
 		return fmt.Errorf("remove old settings: %w", err)
 	}
-	config, err := p.localConfig(cmd)
+	config, door, err := p.localConfig(cmd)
 	if err != nil {
 		return err
+	}
+	for _, err := range settings.Unknown(p.environ) { // the worker says so in its log, which few read
+		p.say(err)
 	}
 	config.Hold = []*os.File{held.file}
 	s, err := stack.Start(ctx, config)
 	if err != nil {
 		return p.withTail(err)
 	}
-	return errors.Join(p.serve(ctx, s, config, envPath), s.Close(p.hard))
+	return errors.Join(p.runLocal(ctx, s, config, door, envPath), s.Close(p.hard))
 }
 
-// localConfig is the stack that the flags ask for. All faults are reported at
-// once.
-func (p *program) localConfig(cmd *cli.Command) (stack.Config, error) {
+// localConfig is the stack that the flags ask for, and the front door's part of
+// it. All faults are reported at once.
+func (p *program) localConfig(cmd *cli.Command) (stack.Config, localDoor, error) {
 	var errs []error
 	model, err := p.model(cmd.String("model"))
 	errs = append(errs, err)
@@ -155,7 +163,12 @@ func (p *program) localConfig(cmd *cli.Command) (stack.Config, error) {
 	if c.Workers < 1 {
 		errs = append(errs, usage("-workers is %d; it must be at least 1", c.Workers))
 	}
-	return c, errors.Join(errs...)
+	door := localDoor{port: port("http-port")}
+	if model != "" {
+		door.endpoints, err = localEndpoints(model)
+		errs = append(errs, err)
+	}
+	return c, door, errors.Join(errs...)
 }
 
 // errHeld says that another process has the lock. Test with errors.Is.
@@ -173,29 +186,44 @@ func inDir(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
-// serve starts the workers of a stack and lets it run until ctx is done.
-func (p *program) serve(ctx context.Context, s *stack.Stack, config stack.Config, envPath string) error {
+// runLocal starts the workers of a stack and the front door, and lets them run
+// until ctx is done.
+func (p *program) runLocal(ctx context.Context, s *stack.Stack, config stack.Config, door localDoor, envPath string) (err error) {
 	if err := s.StartWorkers(ctx); err != nil {
 		if errors.Is(err, errInterrupted) {
 			return nil
 		}
 		return p.withTail(err)
 	}
+	services, err := p.servicesOf(ctx, s)
+	if err != nil {
+		return err
+	}
+	open, err := p.openLocalDoor(ctx, s, services, door)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, open.close()) }()
+	set := s.Settings()
+	set["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"], set["PENSTOCK_URL"] = open.url, open.url
+	set["AWS_SESSION_TOKEN"] = "" // a shell's is of other credentials, and S3 refuses it
 	const comment = "Written by penstock local while it runs, for the other commands and for shells:\n  set -a; . .penstock/env; set +a"
-	if err := settings.WriteFile(envPath, comment, s.Settings()); err != nil {
+	if err := settings.WriteFile(envPath, comment, set); err != nil {
 		return err
 	}
 	defer os.Remove(envPath)
-	stopWatching, err := p.watch(ctx, s)
+	stopWatching, err := p.watch(ctx, s, services)
 	if err != nil {
 		return err
 	}
 	defer stopWatching()
-	p.welcome(s, config)
+	p.welcome(s, config, set)
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(p.stderr, "penstock: stopping; the worker finishes what it runs (Ctrl-C again: at once)")
 		return nil
+	case <-open.done:
+		return errors.New("the front door ended") // and why is told with it
 	case <-s.Failed():
 		return p.withTail(s.FailedHow())
 	}
@@ -207,11 +235,7 @@ const settled = 3 * time.Second
 
 // watch enqueues uploads that local S3 could not tell the queue of, because it
 // was killed or for another fault, until ctx is done or stop is called.
-func (p *program) watch(ctx context.Context, s *stack.Stack) (stop func(), err error) {
-	services, err := p.servicesOf(ctx, s)
-	if err != nil {
-		return nil, err
-	}
+func (p *program) watch(ctx context.Context, s *stack.Stack, services services) (stop func(), err error) {
 	locations, err := request.ParseLocations(stack.Input, stack.Output, stack.Failure, "")
 	if err != nil {
 		return nil, err
@@ -236,16 +260,23 @@ func (p *program) watch(ctx context.Context, s *stack.Stack) (stop func(), err e
 }
 
 // welcome says what runs, how to reach it, and what to try.
-func (p *program) welcome(s *stack.Stack, config stack.Config) {
+func (p *program) welcome(s *stack.Stack, config stack.Config, vars map[string]string) {
 	w, i := p.stdout, p.ink(p.stdout)
 	fmt.Fprintf(w, "%s\n\n", i.bold("Penstock runs on this machine. Ctrl-C stops it."))
 	fmt.Fprintf(w, "  S3      %s   %s -> %s or %s\n", s.S3, stack.Input, stack.Output, stack.Failure)
 	fmt.Fprintf(w, "  SQS     %s   %s\n", s.SQS, s.QueueURL)
-	fmt.Fprintf(w, "  model   %s\n", p.short(config.Model))
-	fmt.Fprintf(w, "  logs    %s, %s\n", p.short(s.WorkerLogs()), p.short(s.LogPath("local.log")))
-	fmt.Fprintf(w, "\nIn another terminal, here:\n\n  %s submit my.png\n\n", p.self())
+	fmt.Fprintf(w, "  HTTP    %s   /predict, /v1/inferences, /openapi.json, and SageMaker's API\n", vars["PENSTOCK_URL"])
+	fmt.Fprintf(w, "  model   %s\n", strings.Join(p.modelsOf(config.Model), "\n          "))
+	for _, addr := range s.Workers {
+		fmt.Fprintf(w, "  worker  http://%s   /metrics, /readyz\n", addr)
+	}
+	fmt.Fprintf(w, "  logs    %s, %s, %s\n", p.short(s.WorkerLogs()), p.short(s.LogPath("local.log")), p.short(s.LogPath(doorLog)))
+	choice, path := "", "/predict"
+	if named, err := models.Parse(config.Model); err == nil && len(named) > 1 { // a request must say which
+		choice, path = "-model "+named[0].Name+" ", "/v1/models/"+named[0].Name+"/inferences"
+	}
+	fmt.Fprintf(w, "\nIn another terminal, here:\n\n  %s submit %smy.png\n  curl --data-binary @my.png -H 'Prefer: wait=30' %s%s\n\n", p.self(), choice, vars["PENSTOCK_URL"], path)
 	fmt.Fprint(w, "For any AWS client:\n\n")
-	vars := s.Settings()
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if strings.HasPrefix(name, "AWS_") {
 			fmt.Fprintf(w, "  export %s=%s\n", name, vars[name])
@@ -263,12 +294,18 @@ func (p *program) short(path string) string {
 }
 
 // withTail shows what the log of a program that died says last, before the
-// error, which holds the very last line, is told.
+// error, which holds the very last line, is told. A program that refused its
+// settings was given those of the person.
 func (p *program) withTail(err error) error {
-	if died, ok := errors.AsType[*stack.DiedError](err); ok && len(died.Tail) > 1 {
-		for _, line := range died.Tail[:len(died.Tail)-1] {
-			fmt.Fprintf(p.stderr, "  | %s\n", line)
-		}
+	died, ok := errors.AsType[*stack.DiedError](err)
+	if !ok {
+		return err
+	}
+	for _, line := range died.Tail[:max(len(died.Tail)-1, 0)] {
+		fmt.Fprintf(p.stderr, "  | %s\n", line)
+	}
+	if died.Refused() {
+		return &exit{exitUsage, err}
 	}
 	return err
 }

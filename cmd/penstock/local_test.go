@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 func playLocal() {
 	value := func(flag string) string { return os.Args[slices.Index(os.Args, flag)+1] }
-	fmt.Printf(`{"s3":"http://%s","sqs":"http://%[2]s","queues":{"penstock":"http://%[2]s/q"},"accessKey":"a","secretKey":"b"}`+"\n", value("-s3-addr"), value("-sqs-addr"))
+	fmt.Printf(`{"s3":"http://%s","sqs":"http://%[2]s","queues":{"penstock":"http://%[2]s/q","penstock-batch":"http://%[2]s/b"},"accessKey":"a","secretKey":"b"}`+"\n", value("-s3-addr"), value("-sqs-addr"))
 	io.Copy(io.Discard, os.Stdin)
 }
 
@@ -43,7 +43,18 @@ func playWorker() {
 	if strings.HasSuffix(os.Getenv("PENSTOCK_MODEL"), "broken") {
 		fmt.Fprintln(os.Stderr, "loading")
 		fmt.Fprintln(os.Stderr, `{"level":"fatal","msg":"load the model","error":"no saved_model.pb"}`)
+		os.Exit(1)
+	}
+	switch os.Getenv("PENSTOCK_MAX_BATCH_SIZE") {
+	case "0":
+		fmt.Fprintln(os.Stderr, "worker: max-batch-size is 0; it must be at least 1")
 		os.Exit(2)
+	case "panic":
+		panic("a fault of its own")
+	case "abort": // as TensorFlow may
+		signal.Reset(syscall.SIGABRT)
+		syscall.Kill(os.Getpid(), syscall.SIGABRT)
+		select {}
 	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
@@ -111,7 +122,7 @@ func TestLocalRunsUntilItIsInterrupted(t *testing.T) {
 	if _, err := os.Stat(env); err == nil {
 		t.Errorf("%s is still there", env)
 	}
-	for _, want := range []string{"export AWS_ENDPOINT_URL_S3=http://127.0.0.1:", "bin/penstock submit my.png", ".penstock/worker.log", "worker/model/testdata/digits"} {
+	for _, want := range []string{"export AWS_ENDPOINT_URL_S3=http://127.0.0.1:", "export AWS_SESSION_TOKEN=\n", "bin/penstock submit my.png", ".penstock/worker.log", "worker/model/testdata/digits"} {
 		if !strings.Contains(c.stdout.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, c.stdout.String())
 		}
@@ -129,7 +140,7 @@ func TestLocalShowsTheLastWordsOfAWorkerThatCannotStart(t *testing.T) {
 	if code != exitTrouble || stdout != "" {
 		t.Errorf("exit code %d, standard output %q", code, stdout)
 	}
-	for _, want := range []string{"  | loading\n", "penstock: worker ended (exit status 2): load the model: no saved_model.pb; its log is "} {
+	for _, want := range []string{"  | loading\n", "penstock: worker ended (exit status 1): load the model: no saved_model.pb; its log is "} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("standard error does not say %q:\n%s", want, stderr)
 		}
@@ -282,4 +293,36 @@ func TestSignalsEndTheFirstContextAndThenTheSecond(t *testing.T) {
 	}
 	send()
 	<-second.Done()
+}
+
+func TestLocalSaysWhoseSettingsAWorkerRefuses(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]struct {
+		code int
+		says string
+	}{
+		"0":     {exitUsage, "worker: max-batch-size is 0; it must be at least 1; its log is "},
+		"panic": {exitTrouble, "  | panic: a fault of its own\n"}, // it ends with 2 as well
+		"abort": {exitTrouble, "worker ended (exit status 2)"},
+	} {
+		c := setup(t, nil)
+		c.install(t)
+		c.program.environ = []string{"PENSTOCK_MAX_BATCH_SIZE=" + value}
+		code, _, stderr := c.call(t, strings.Fields("local -s3-port 0 -sqs-port 0 -http-port 0")...)
+		if code != want.code || !strings.Contains(stderr, want.says) {
+			t.Errorf("%s: exit code %d, want %d and %q:\n%s", value, code, want.code, want.says, stderr)
+		}
+	}
+}
+
+func TestLocalWarnsOfAMisspeltSetting(t *testing.T) {
+	t.Parallel()
+	c := setup(t, nil)
+	c.install(t)
+	c.program.environ = []string{"PENSTOCK_MAX_BATCH_SIZ=7"}
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	c.program.stdout = &trigger{&c.stdout, "aws s3 cp my.png", func() { interrupt(errInterrupted) }}
+	if code := c.run(ctx, strings.Fields("local -s3-port 0 -sqs-port 0 -http-port 0")); code != exitOK || !strings.Contains(c.stderr.String(), "penstock: PENSTOCK_MAX_BATCH_SIZ is set, and no program of Penstock has such a setting; did you mean PENSTOCK_MAX_BATCH_SIZE?\n") {
+		t.Errorf("exit code %d, standard error %q", code, c.stderr.String())
+	}
 }

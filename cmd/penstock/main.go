@@ -24,7 +24,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	p := &program{
 		stdin: stdin, stdout: stdout, stderr: stderr,
 		environ: os.Environ(), env: settings.Lookup(os.LookupEnv), setenv: setenv,
-		open: openServices, images: digitImages,
+		open: openServices, images: digitImages, outputs: stackOutputs, outlivePipes: outlivePipes,
 	}
 	var err error
 	if p.dir, err = os.Getwd(); err != nil {

@@ -12,9 +12,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/urfave/cli/v3"
 
 	"github.com/penstock/penstock/cmd/internal/settings"
 	"github.com/penstock/penstock/queue/mem"
@@ -36,12 +39,13 @@ type console struct {
 	stdout, stderr bytes.Buffer
 	vars           map[string]string // the environment
 	store          *worked
-	queue          *mem.Queue
+	queue, dead    *mem.Queue
 }
 
 func setup(t *testing.T, vars map[string]string) *console {
 	t.Helper()
-	c := &console{vars: maps.Clone(vars), store: newWorked(t), queue: mem.New(mem.Options{})}
+	dead := mem.New(mem.Options{Name: "dead"})
+	c := &console{vars: maps.Clone(vars), store: newWorked(t), queue: mem.New(mem.Options{DeadLetter: dead}), dead: dead}
 	if c.vars == nil {
 		c.vars = map[string]string{}
 	}
@@ -52,11 +56,31 @@ func setup(t *testing.T, vars map[string]string) *console {
 		setenv: func(name, value string) error { c.vars[name] = value; return nil },
 		dir:    dir, bin: filepath.Join(dir, "bin"), hard: context.Background(),
 		open: func(context.Context) (services, error) {
-			return services{store: c.store, queue: func(string) producerQueue { return c.queue }, now: time.Now}, nil
+			return services{
+				store: c.store, queue: c.queueOf, now: time.Now,
+				region: "mem", skew: func() time.Duration { return 0 },
+				deadLetterURL: func(context.Context, string) (string, error) { return deadURL, nil },
+			}, nil
 		},
 		images: func(string) (fs.FS, error) { return fstest.MapFS{}, nil },
 	}
 	return c
+}
+
+// deadURL is that of the dead-letter queue.
+const deadURL = "http://sqs/000000000000/dead"
+
+// other is another queue that has the same dead-letter queue.
+func (c *console) other(t *testing.T) *mem.Queue {
+	t.Helper()
+	return mem.New(mem.Options{Name: "other", DeadLetter: c.dead, MaxReceiveCount: 1})
+}
+
+func (c *console) queueOf(url string) messageQueue {
+	if url == deadURL {
+		return c.dead
+	}
+	return c.queue
 }
 
 // file writes a file into the directory that the program works in.
@@ -88,6 +112,8 @@ type worked struct {
 	locations request.Locations
 	mu        sync.Mutex
 	puts      map[string]storage.PutOptions // of inputs, by key
+	cured     atomic.Bool                   // nothing is bad any more
+	stuck     context.Context               // ends uploads of what is stuck
 }
 
 func newWorked(t *testing.T) *worked {
@@ -104,6 +130,10 @@ var errAway = errors.New("the network is down")
 func (w *worked) Put(ctx context.Context, ref storage.Ref, body []byte, opts storage.PutOptions) (storage.Info, error) {
 	if strings.Contains(ref.Key, "unreachable") {
 		return storage.Info{}, errAway
+	}
+	if strings.Contains(ref.Key, "stuck") {
+		<-w.stuck.Done()
+		return storage.Info{}, w.stuck.Err()
 	}
 	info, err := w.Store.Put(ctx, ref, body, opts)
 	if err != nil || !w.locations.Inputs[0].Contains(ref) {
@@ -126,7 +156,7 @@ func (w *worked) work(ctx context.Context, input storage.Info, content string) e
 	switch name := input.Ref.Key; {
 	case strings.Contains(name, "slow"):
 		return nil
-	case strings.Contains(name, "bad"), content == "bad":
+	case !w.cured.Load() && (strings.Contains(name, "bad") || content == "bad"):
 		place = w.locations.FailureOf(r)
 		body = string(request.Failure{Error: request.Problem{Code: "InvalidShape", Message: "the shape is [1]", Hint: "give 28 by 28 pixels"}}.JSON())
 	case strings.HasSuffix(name, ".npy"):
@@ -142,16 +172,32 @@ func (w *worked) work(ctx context.Context, input storage.Info, content string) e
 // commit writes a terminal object as a worker does, unless there is one.
 func (w *worked) commit(ctx context.Context, input storage.Info, place storage.Ref, body, contentType string) error {
 	p := request.Provenance{Identity: request.Request{Input: input.Ref}.Identify(input), Input: input.Ref, InputETag: input.ETag}
-	_, err := w.Store.Put(ctx, place, []byte(body), storage.PutOptions{ContentType: contentType, Metadata: p.Metadata(place), IfNoneMatch: true})
-	if errors.Is(err, storage.ErrPrecondition) {
-		return nil
+	if strings.HasSuffix(input.Ref.Key, "half.jsonl") {
+		p.Records, p.BadRecords = 4, 2
 	}
+	if there, err := w.Head(ctx, place); err == nil {
+		if old, _ := request.ParseProvenance(there.Metadata); old.Identity == p.Identity {
+			return nil
+		}
+	}
+	_, err := w.Store.Put(ctx, place, []byte(body), storage.PutOptions{ContentType: contentType, Metadata: p.Metadata(place)})
 	return err
+}
+
+// verbs are those of a command, the command itself first, which is "".
+func verbs(cmd *cli.Command, name string) []string {
+	list := []string{name}
+	for _, c := range cmd.Commands {
+		if !c.Hidden {
+			list = append(list, verbs(c, strings.TrimSpace(name+" "+c.Name))...)
+		}
+	}
+	return list
 }
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"", "demo", "local", "submit", "wait", "get", "model", "model inspect", "reconcile", "clean"} {
+	for _, verb := range verbs(setup(t, nil).command(), "") {
 		t.Run("of "+verb, func(t *testing.T) {
 			t.Parallel()
 			c := setup(t, nil)
@@ -172,30 +218,60 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// variables are those that a command's flags are mirrored by.
+func variables(cmd *cli.Command) (list []string) {
+	for _, f := range cmd.Flags {
+		if d, ok := f.(cli.DocGenerationFlag); ok {
+			list = append(list, d.GetEnvVars()...)
+		}
+	}
+	for _, c := range cmd.Commands {
+		list = append(list, variables(c)...)
+	}
+	return list
+}
+
+func TestEverySettingIsKnown(t *testing.T) {
+	t.Parallel()
+	list := append(variables(setup(t, nil).command()), varToken)
+	for _, name := range list {
+		if !settings.IsKnown(name) {
+			t.Errorf("%s is read, and would be warned of", name)
+		}
+	}
+	if len(list) < 30 {
+		t.Errorf("only %d variables are found: %q", len(list), list)
+	}
+}
+
 func TestWrongCommandLines(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		args string
 		want string // standard error
 	}{
+		{"version", `penstock: "version" is no command; see penstock -h`},
+		{"batch list", `penstock: "list" is no command; see penstock batch -h`},
 		{"sbumit a.png", `penstock: "sbumit" is no command; did you mean "submit"? See penstock -h`},
 		{"-queue", "penstock: there is no flag -queue; see penstock -h"},
 		{"submit", "penstock: submit: no file is given; see penstock submit -h"},
 		{"submit -colour a.png", "penstock: submit: there is no flag -colour; see penstock submit -h"},
-		{"submit a.png -timeout soon", `penstock: submit: invalid value "soon" for flag -timeout: time: invalid duration "soon"; see penstock submit -h`},
-		{"submit a.png -timeout -1s -o xml", "penstock: submit: -timeout is -1s; it must be more than 0\npenstock: submit: -o is \"xml\"; it must be text or json"},
+		{"submit a.png -timeout soon", `penstock: submit: -timeout is "soon"; it must be a time such as 30s, 5m or 2h; see penstock submit -h`},
+		{"submit a.png -timeout -1s -o xml", "penstock: submit: -timeout is -1s; it must be more than 0\npenstock: submit: -o is \"xml\"; it must be table or json"},
 		{"submit a.png -ttl never", `penstock: submit: penstock-ttl is "never"; it must be a number of seconds or a duration such as 90m`},
 		{"submit a.png b.png -key c", "penstock: submit: -key names one object, but there are 2 files; use -prefix"},
-		{"wait", "penstock: wait: no URI is given; see penstock wait -h"},
-		{"wait in/a.png", `penstock: "in/a.png" is not an S3 URI: it must begin with s3://`},
-		{"wait s3://other/a s3://penstock/in/", "penstock: s3://other/a: it lies in no input location (s3://penstock/in/); give the URI of what was uploaded\npenstock: s3://penstock/in/: it names no object"},
-		{"get s3://penstock/in/a s3://penstock/in/b", "penstock: get: it prints one object, but 2 URIs are given; use wait -o json"},
+		{"wait", "penstock: wait: no URI or id is given; see penstock wait -h"},
+		{"wait s3://other/a s3://penstock/in/", "penstock: s3://other/a: it lies in no input location (s3://penstock/in/); give the URI of what was uploaded"},
+		{"get s3://penstock/in/", "penstock: get: s3://penstock/in/ names no object"},
+		{"wait s3://penstock/in/none/", "penstock: s3://penstock/in/none/: there is no input below it"},
+		{"get s3://penstock/in/a s3://penstock/in/b", "penstock: get: it prints one object, but 2 URIs are given; use wait -o json, or wait -out"},
 		{"get s3://penstock/in/none", "penstock: s3://penstock/in/none: there is no such object, and no result of one"},
 		{"demo now", `penstock: demo: it takes no arguments, but "now" is given`},
 		{"reconcile all -older-than -1s -o xml", "penstock: reconcile: it takes no arguments, but \"all\" is given; see penstock reconcile -h\n" +
-			"penstock: reconcile: -older-than is -1s; it can't be negative\npenstock: reconcile: -o is \"xml\"; it must be text or json\n" +
+			"penstock: reconcile: -older-than is -1s; it can't be negative\npenstock: reconcile: -o is \"xml\"; it must be table or json\n" +
 			"penstock: reconcile: queue-url: no queue is given; it looks like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"},
 		{"clean all", `penstock: clean: it takes no arguments, but "all" is given; see penstock clean -h`},
+		{"local -s3-port x", `penstock: local: -s3-port is "x"; it must be a whole number; see penstock local -h`},
 		{"local here", `penstock: local: it takes no arguments, but "here" is given; see penstock local -h`},
 	} {
 		t.Run(test.args, func(t *testing.T) {
@@ -206,6 +282,18 @@ func TestWrongCommandLines(t *testing.T) {
 				t.Errorf("exit code %d, standard output %q, standard error\n%s\nwant\n%s", code, stdout, stderr, test.want)
 			}
 		})
+	}
+}
+
+func TestThatNothingIsSetIsToldOnce(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"submit a.png", "status s3://b/k", "doctor", "reconcile", "batch status", "cancel a"} {
+		c := setup(t, nil)
+		c.file(t, "a.png", "7")
+		code, _, stderr := c.call(t, strings.Fields(verb)...)
+		if code != exitUsage || !strings.HasPrefix(stderr, "penstock: no settings: ") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: exit code %d, standard error %q", verb, code, stderr)
+		}
 	}
 }
 
@@ -276,16 +364,5 @@ func TestABrokenSettingsFileIsReported(t *testing.T) {
 	c.file(t, settings.FileName, "nonsense\n")
 	if code, _, stderr := c.call(t, "submit", "a.png"); code != exitUsage || !strings.Contains(stderr, `env:1: "nonsense" is not NAME=VALUE`) {
 		t.Errorf("exit code %d, standard error %q", code, stderr)
-	}
-}
-
-func TestShellCompletion(t *testing.T) {
-	t.Parallel()
-	c := setup(t, nil)
-	if code, stdout, _ := c.call(t, "completion", "bash"); code != exitOK || !strings.Contains(stdout, "penstock") {
-		t.Errorf("exit code %d, script %q", code, stdout)
-	}
-	if code, stdout, _ := c.call(t, "submit", "--ti", "--generate-shell-completion"); code != exitOK || !strings.HasPrefix(stdout, "--timeout:") {
-		t.Errorf("exit code %d, completions %q", code, stdout)
 	}
 }

@@ -54,7 +54,7 @@ Examples:
 			&cli.StringFlag{Name: "input", Usage: "`FILE` to run on, in any format that an upload may have; its rows are used over and over"},
 			&cli.StringFlag{Name: "batch-sizes", Value: "1,8,32", Usage: "`NUMBERS` of rows in a run to measure"},
 			&cli.DurationFlag{Name: "time", Value: inspection.DefaultTime, Usage: "about this `TIME` for all runs together; more makes p99 truer"},
-			&cli.StringFlag{Name: "o", Value: formatText, Usage: "`FORMAT` of the report: text, or json for one object"},
+			outputFlag("one object"),
 			&cli.StringFlag{
 				Name: "model-cache", Usage: "`FOLDER` for models from S3 and archives, which may be the worker's own; default: penstock-models in the system's folder for temporary files, as the worker's",
 				Sources: cli.NewValueSourceChain(&source{settings.Name("model-cache"), p.env}),
@@ -75,7 +75,7 @@ type inspectOptions struct {
 }
 
 func (p *program) parseInspectOptions(cmd *cli.Command) (inspectOptions, error) {
-	o := inspectOptions{static: cmd.Bool("static"), format: cmd.String("o"), cache: filepath.Join(os.TempDir(), "penstock-models")}
+	o := inspectOptions{static: cmd.Bool("static"), cache: filepath.Join(os.TempDir(), "penstock-models")}
 	if cache := cmd.String("model-cache"); cache != "" {
 		o.cache = inDir(p.dir, cache)
 	}
@@ -93,13 +93,13 @@ func (p *program) parseInspectOptions(cmd *cli.Command) (inspectOptions, error) 
 	} else if o.named = list[0]; !strings.HasPrefix(o.named.URI, "s3://") {
 		o.named.URI = inDir(p.dir, o.named.URI)
 	}
-	if o.format != formatText && o.format != formatJSON {
-		fault("-o is %q; it must be %s or %s", o.format, formatText, formatJSON)
-	}
 	if o.run.Time <= 0 || o.run.Time > 24*time.Hour {
 		fault("-time is %v; it must be more than 0, and a day at the most", o.run.Time)
 	}
 	var err error
+	if o.format, err = parseFormat("model inspect", cmd); err != nil {
+		errs = append(errs, err)
+	}
 	if o.run.BatchSizes, err = inspection.ParseBatchSizes(cmd.String("batch-sizes")); err != nil {
 		fault("-batch-sizes: %w", err)
 	}
@@ -185,7 +185,11 @@ func (p *program) openModel(ctx context.Context, o inspectOptions, say func(stri
 		}
 		return nil, usage("model %s: %s; see what is there: aws s3 ls", o.named.URI, what)
 	}
-	return nil, fmt.Errorf("%w%s", brief(err), p.advice(err, modelNeeds))
+	short := brief(err)
+	if short != err {
+		short = fmt.Errorf("model %s: %w", o.named.URI, short)
+	}
+	return nil, fmt.Errorf("%w%s", short, p.advice(err, modelNeeds))
 }
 
 // measureModel lets the worker run the model, unless it is not to, or can't
@@ -238,4 +242,25 @@ func (p *program) printReport(format string, r *inspect.Report) error {
 	w.report(r, p.short)
 	_, err := p.stdout.Write(w.Bytes())
 	return err
+}
+
+// checkFile reports what can't be read as an input. path is where the file of
+// that name lies.
+func checkFile(name, path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: there is no such file", name)
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, reason(err))
+	case info.IsDir():
+		return fmt.Errorf("%s: it is a directory", name)
+	case info.Size() == 0:
+		return fmt.Errorf("%s: it is empty; there is nothing to run a model on", name)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, reason(err))
+	}
+	return f.Close()
 }

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"iter"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/cmd/penstock/inspect"
 	"github.com/penstock/penstock/storage"
@@ -253,6 +258,27 @@ func TestAModelInS3IsDownloadedAndReported(t *testing.T) {
 	}
 }
 
+// away is a store that nobody listens at.
+type away struct{ storage.Store }
+
+func (away) List(context.Context, storage.Ref, string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		yield(storage.Info{}, fmt.Errorf("list: operation error S3: four lines of the SDK's: %w", refused))
+	}
+}
+
+func TestAnS3ThatIsAwayIsToldWithTheModel(t *testing.T) {
+	t.Parallel()
+	c := setup(t, nil)
+	c.open = func(context.Context) (services, error) { return services{store: away{c.store}, now: time.Now}, nil }
+	code, stdout, stderr := c.call(t, "model", "inspect", "s3://penstock/models/half/")
+	const want = "penstock: model s3://penstock/models/half/: dial tcp 127.0.0.1:9: connect: connection refused; nothing listens there: start it, or correct AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_S3\n"
+	if code != exitTrouble || stdout != "" || stderr != want {
+		t.Errorf("exit code %d, %q, %q, want %q", code, stdout, stderr, want)
+	}
+}
+
 func TestWhatIsNoSavedModelIsNamedWithWhatToDo(t *testing.T) {
 	t.Parallel()
 	for files, want := range map[string][]string{
@@ -315,7 +341,7 @@ func TestOptionsThatDoNotFitTheModelAreReported(t *testing.T) {
 		"-signature best dynamic":   `-signature: there is no signature "best"; there is serving_default`,
 		"-input rows.json -shape 3": "-input and -shape exclude each other",
 		"-input nothere dynamic":    "-input: nothere: there is no such file",
-		"-time 0s -o xml dynamic":   "penstock: model inspect: -o is \"xml\"; it must be text or json\npenstock: model inspect: -time is 0s",
+		"-time 0s -o xml dynamic":   "penstock: model inspect: -time is 0s; it must be more than 0, and a day at the most\npenstock: model inspect: -o is \"xml\"; it must be table or json",
 		"-batch-sizes 1,x dynamic":  `-batch-sizes: "x" is no batch size`,
 		"-shape x=1,-1 dynamic":     `-shape: "x=1,-1" is no shape; write NAME=1,224,224,3`,
 		"":                          "it takes one URI, but 0 are given",

@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/penstock/penstock/cmd/internal/clients"
 	"github.com/penstock/penstock/cmd/internal/settings"
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
@@ -30,8 +33,12 @@ type program struct {
 	dir            string // where the person works
 	bin            string // where this program and its siblings lie
 	hard           context.Context
+	outlivePipes   func() (restore func())                 // nil: they are of no concern
 	open           func(context.Context) (services, error) // by the AWS settings of the environment
 	images         func(bin string) (fs.FS, error)         // the demo's inputs
+
+	outputs   func(ctx context.Context, stack string) (map[string]string, error) // of a CloudFormation stack
+	fromStack map[string]string                                                  // settings; nil without -stack
 
 	once    sync.Once // reads the settings file
 	file    *settings.File
@@ -71,9 +78,20 @@ func usage(format string, args ...any) error {
 
 // run runs one command line and returns its exit code.
 func (p *program) run(ctx context.Context, args []string) int {
+	if len(args) > 0 && args[0] == completeVerb {
+		return p.complete(ctx, args[1:])
+	}
+	if name, ok := stackNamed(args); ok {
+		if err := p.useStack(ctx, name); err != nil {
+			return p.report(err)
+		}
+	}
 	err := p.command().Run(ctx, append([]string{"penstock"}, args...))
 	if e, ok := errors.AsType[*exit](err); ok && e.err == nil {
 		return e.code
+	}
+	if e, ok := errors.AsType[*exit](err); ok && e.code == exitInterrupted {
+		return p.report(err)
 	}
 	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
 		p.say(context.Cause(ctx)) // whatever broke, it broke off
@@ -108,6 +126,9 @@ func (p *program) say(err error) {
 // settingsFile is the .penstock/env of the directory, or nil.
 func (p *program) settingsFile() (*settings.File, error) {
 	p.once.Do(func() {
+		if p.fromStack != nil {
+			return // another installation's
+		}
 		p.file, p.fileErr = settings.Find(p.dir)
 		if p.file == nil {
 			return
@@ -129,12 +150,38 @@ func faultyFile(err error) error {
 	return &exit{exitUsage, err}
 }
 
-// lookup finds a setting in the environment, then in the settings file. A file
-// that can't be read has none here: finder tells of it.
+// lookup finds a setting in the stack that was named, else in the environment,
+// then in the settings file. A file that can't be read has none here:
+// settingsFile tells of it.
 func (p *program) lookup(name string) (string, bool) {
+	if p.fromStack != nil {
+		v, ok := p.fromStack[name]
+		return v, ok
+	}
 	file, _ := p.settingsFile()
 	return p.env.Or(file.Lookup)(name)
 }
+
+// unknownSettings tells of variables that are named as settings and are none, in
+// the environment and in the settings file.
+func (p *program) unknownSettings() []error {
+	if p.fromStack != nil {
+		return nil // those count alone
+	}
+	errs := settings.Unknown(p.environ)
+	file, _ := p.settingsFile()
+	if file == nil {
+		return errs
+	}
+	for _, err := range settings.Unknown(slices.Sorted(maps.Keys(file.Values))) {
+		errs = append(errs, fmt.Errorf("%s: %w", p.short(file.Path), err))
+	}
+	return errs
+}
+
+// errNoSettings says that nothing is set: that a queue is missing, too, is not
+// worth a line.
+var errNoSettings = errors.New("no settings")
 
 // locations are those of the settings.
 func (p *program) locations(cmd *cli.Command) (request.Locations, error) {
@@ -144,7 +191,10 @@ func (p *program) locations(cmd *cli.Command) (request.Locations, error) {
 	}
 	in, out, failure := cmd.String(settings.Input), cmd.String(settings.Output), cmd.String(settings.Failure)
 	if in == "" && out == "" && failure == "" {
-		return request.Locations{}, usage("no settings: there is no %s in %s or above it, and no PENSTOCK_INPUT, PENSTOCK_OUTPUT and PENSTOCK_FAILURE; start local mode here (%s local), or set them", settings.FileName, p.dir, p.self())
+		if p.fromStack != nil {
+			return request.Locations{}, usage("%w: the stack has no outputs Input, Output and Failure; is it Penstock's?", errNoSettings)
+		}
+		return request.Locations{}, usage("%w: there is no %s in %s or above it, and no PENSTOCK_INPUT, PENSTOCK_OUTPUT and PENSTOCK_FAILURE; start local mode here (%s local), set them, or name a CloudFormation stack by -stack", errNoSettings, settings.FileName, p.dir, p.self())
 	}
 	state, _ := p.lookup(settings.Name(settings.State))
 	l, err := request.ParseLocations(in, out, failure, state)
@@ -190,14 +240,20 @@ const (
 func (p *program) advice(err error, needs string) string {
 	file, _ := p.settingsFile()
 	switch {
-	case strings.Contains(err.Error(), "get credentials"): // the SDK has no error of a type for it
-		return "; there are no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them"
+	case clients.NoCredentials(err):
+		return "; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them"
+	case clients.CredentialFault(err) != "" && file != nil:
+		return "; the credentials are not those that are expected there, or have expired. The settings are from " + file.Path + ", but an endpoint of the environment goes before it"
+	case clients.CredentialFault(err) != "":
+		return "; the credentials are wrong or have expired: look at AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or sign in again"
 	case errors.Is(err, storage.ErrForbidden) && file != nil:
-		return "; the settings are from " + file.Path + ", but AWS_ variables of the environment go before it"
+		return "; the settings are from " + file.Path + ", but an endpoint of the environment goes before it"
 	case errors.Is(err, storage.ErrForbidden):
 		return "; these credentials need " + needs
 	case errors.Is(err, syscall.ECONNREFUSED) && file != nil:
 		return "; is local mode running? The settings are from " + file.Path
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "; nothing listens there: start it, or correct AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_S3"
 	}
 	return ""
 }
@@ -213,9 +269,9 @@ func (p *program) self() string {
 	return p.short(path)
 }
 
-// isTerminal says whether w is one.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal says whether a stream is one.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}
@@ -225,4 +281,12 @@ func isTerminal(w io.Writer) bool {
 	}
 	null, err := os.Stat(os.DevNull) // a character device too
 	return err != nil || !os.SameFile(info, null)
+}
+
+// reason takes the path off an error that will get one in front.
+func reason(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -37,8 +35,9 @@ Examples:
 			&cli.BoolFlag{Name: "dry-run", Usage: "enqueue nothing, but print the URIs that would be"},
 			&cli.StringFlag{Name: "prefix", Usage: "look only at keys that begin with this `PREFIX` below an input location"},
 			&cli.DurationFlag{Name: "older-than", Value: time.Minute, Usage: "look only at uploads older than this `TIME`; the events of later ones may be on their way"},
-			&cli.StringFlag{Name: "o", Value: formatText, Usage: "`FORMAT` of the summary: text, or json for one object of counts, without URIs"},
+			outputFlag("one object of counts, without URIs"),
 			p.setting(settings.QueueURL, "`URL` of the SQS queue; not needed with -dry-run"),
+			p.setting(settings.GroupBy, "`WHAT` requests share a message group by: none, object, folder, bucket or model; default none, and object for a FIFO queue"),
 			p.setting(settings.Input, "`URI` that inputs are uploaded to, s3://bucket/prefix/; several with commas between"),
 		}, p.placeFlags()[1:]...),
 		Action: p.reconcile,
@@ -50,13 +49,14 @@ type reconcileOptions struct {
 	dryRun   bool
 	format   string
 	queueURL string
+	grouping request.Grouping
 	prefix   string
 	minAge   time.Duration
 }
 
 func parseReconcileOptions(cmd *cli.Command) (reconcileOptions, error) {
 	o := reconcileOptions{
-		dryRun: cmd.Bool("dry-run"), format: cmd.String("o"), queueURL: cmd.String(settings.QueueURL),
+		dryRun: cmd.Bool("dry-run"), queueURL: cmd.String(settings.QueueURL),
 		prefix: cmd.String("prefix"), minAge: cmd.Duration("older-than"),
 	}
 	var errs []error
@@ -67,11 +67,15 @@ func parseReconcileOptions(cmd *cli.Command) (reconcileOptions, error) {
 	if o.minAge < 0 {
 		fault("-older-than is %v; it can't be negative", o.minAge)
 	}
-	if o.format != formatText && o.format != formatJSON {
-		fault("-o is %q; it must be %s or %s", o.format, formatText, formatJSON)
+	var err error
+	if o.format, err = parseFormat(cmd.Name, cmd); err != nil {
+		errs = append(errs, err)
 	}
 	if err := settings.CheckQueueURL(o.queueURL); err != nil && !o.dryRun {
 		fault("%w", err)
+	}
+	if o.grouping, err = request.ParseGrouping(cmd.String(settings.GroupBy), o.queueURL); err != nil {
+		fault("%s: %w", settings.GroupBy, err)
 	}
 	if len(errs) > 0 {
 		return o, &exit{exitUsage, errors.Join(errs...)}
@@ -80,13 +84,16 @@ func parseReconcileOptions(cmd *cli.Command) (reconcileOptions, error) {
 }
 
 func (p *program) reconcile(ctx context.Context, cmd *cli.Command) error {
+	locations, nowhere := p.locations(cmd)
+	if errors.Is(nowhere, errNoSettings) {
+		return nowhere
+	}
 	options, err := parseReconcileOptions(cmd)
 	if err != nil {
 		return err
 	}
-	locations, err := p.locations(cmd)
-	if err != nil {
-		return err
+	if nowhere != nil {
+		return nowhere
 	}
 	services, err := p.openServices(ctx)
 	if err != nil {
@@ -111,6 +118,7 @@ func (p *program) reconcile(ctx context.Context, cmd *cli.Command) error {
 func (p *program) reconciler(s services, l request.Locations, o reconcileOptions, line *progress) *reconcile.Reconciler {
 	r := &reconcile.Reconciler{
 		Store: s.store, Locations: l, Prefix: o.prefix, MinAge: o.minAge, Now: s.now,
+		Group: func(r request.Request) string { return l.GroupOf(o.grouping, r) },
 		Trouble: func(input storage.Ref, err error) {
 			line.clear()
 			p.say(fmt.Errorf("%s: %w", input, brief(err)))
@@ -133,7 +141,7 @@ func (p *program) reconciler(s services, l request.Locations, o reconcileOptions
 // summary tells what has been done: on standard output, unless URIs are there.
 func (p *program) summary(o reconcileOptions, c reconcile.Counts) error {
 	if o.format == formatJSON {
-		return json.NewEncoder(p.stdout).Encode(c)
+		return printLine(p.stdout, c)
 	}
 	w := p.stdout
 	if o.dryRun {
@@ -159,26 +167,4 @@ func sentence(o reconcileOptions, c reconcile.Counts) string {
 		}
 	}
 	return fmt.Sprintf("looked at %d: %s", c.LookedAt, strings.Join(parts, ", "))
-}
-
-// progress is a line on a terminal that is written over and over.
-type progress struct {
-	w     io.Writer
-	on    bool
-	shown bool
-}
-
-func (l *progress) show(s string) {
-	if l.on {
-		fmt.Fprintf(l.w, "\r\x1b[K%s", s)
-		l.shown = true
-	}
-}
-
-// clear makes room for other lines.
-func (l *progress) clear() {
-	if l.shown {
-		fmt.Fprint(l.w, "\r\x1b[K")
-		l.shown = false
-	}
 }

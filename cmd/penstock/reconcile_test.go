@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/storage"
@@ -44,6 +45,19 @@ func TestReconcileEnqueuesWhatHasNoResult(t *testing.T) {
 	}
 	if n := c.queued(t); n != 2 {
 		t.Errorf("%d messages are in the queue, want 2", n)
+	}
+}
+
+func TestReconcileGivesAFIFOQueueItsGroups(t *testing.T) {
+	t.Parallel()
+	c := missed(t)
+	c.vars["PENSTOCK_QUEUE_URL"] += ".fifo"
+	if code, _, stderr := c.call(t, "reconcile", "-older-than", "0s"); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	messages, err := c.queue.Receive(t.Context(), queue.MaxBatch, time.Minute, 0)
+	if err != nil || len(messages) != 2 || messages[0].Group == "" || messages[0].Group == messages[1].Group {
+		t.Errorf("in the queue is %+v (%v), want two messages, each of a group of its own", messages, err)
 	}
 }
 
@@ -87,7 +101,7 @@ func TestReconcileGivesItsCountsToPrograms(t *testing.T) {
 }
 
 // deaf is a queue that takes nothing.
-type deaf struct{ producerQueue }
+type deaf struct{ messageQueue }
 
 func (deaf) Send(_ context.Context, messages ...queue.Outgoing) []error {
 	errs := make([]error, len(messages))
@@ -103,7 +117,7 @@ func TestReconcileTellsOfWhatItCouldNotEnqueue(t *testing.T) {
 	open := c.open
 	c.open = func(ctx context.Context) (services, error) {
 		s, err := open(ctx)
-		s.queue = func(string) producerQueue { return deaf{c.queue} }
+		s.queue = func(string) messageQueue { return deaf{c.queue} }
 		return s, err
 	}
 	code, stdout, stderr := c.call(t, "reconcile", "-older-than", "0s")

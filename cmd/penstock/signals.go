@@ -17,6 +17,13 @@ var errInterrupted = errors.New("interrupted")
 // send theirs to a process and then to its group, which is two.
 const echo = 300 * time.Millisecond
 
+// outlivePipes makes a write to a pipe that nobody reads any more an error,
+// until restore: otherwise it ends the process.
+func outlivePipes() (restore func()) {
+	signal.Ignore(syscall.SIGPIPE)
+	return func() { signal.Reset(syscall.SIGPIPE) }
+}
+
 // interruptions gives a context that is done with the first signal to end, and
 // one that is done with the second, for those who will not wait until what is
 // under way has been finished. stop gives the signals back.

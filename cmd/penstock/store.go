@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/cmd/internal/clients"
+	"github.com/penstock/penstock/cmd/penstock/doctor"
 	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/queue/sqs"
 	"github.com/penstock/penstock/storage"
@@ -14,12 +15,20 @@ import (
 // services are S3 and SQS.
 type services struct {
 	store storage.Store
-	queue func(url string) producerQueue
+	queue func(url string) messageQueue
 	now   func() time.Time // by their clock, as soon as they have been called
+	// deadLetterURL finds the URL of the queue's redrive target; it is empty
+	// when there is none.
+	deadLetterURL func(ctx context.Context, queueURL string) (string, error)
+
+	buckets doctor.Buckets
+	region  string
+	skew    func() time.Duration
 }
 
-// producerQueue is a queue as those see it who put requests into it.
-type producerQueue interface {
+// messageQueue is all that a queue can do.
+type messageQueue interface {
+	queue.Receiver
 	queue.Sender
 	queue.Inspector
 }
@@ -31,9 +40,13 @@ func openServices(ctx context.Context) (services, error) {
 	if err != nil {
 		return services{}, err
 	}
+	store := s3.New(c.S3)
 	return services{
-		store: s3.New(c.S3),
-		queue: func(url string) producerQueue { return sqs.New(c.SQS, url) },
+		store: store, buckets: store, region: c.Region, skew: c.Skew,
+		queue: func(url string) messageQueue { return sqs.New(c.SQS, url) },
 		now:   func() time.Time { return time.Now().Add(c.Skew()) },
+		deadLetterURL: func(ctx context.Context, queueURL string) (string, error) {
+			return sqs.New(c.SQS, queueURL).DeadLetterURL(ctx)
+		},
 	}, nil
 }

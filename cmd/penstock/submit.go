@@ -4,46 +4,67 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/penstock/penstock/cmd/penstock/outcome"
+	"github.com/penstock/penstock/cmd/internal/producer"
+	"github.com/penstock/penstock/cmd/internal/settings"
+	"github.com/penstock/penstock/cmd/penstock/upload"
+	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
+	"github.com/penstock/penstock/worker/job"
 )
 
 func (p *program) submitCommand() *cli.Command {
 	return &cli.Command{
-		Name: "submit", Usage: "upload files and print their results", ArgsUsage: "FILE...",
-		Description: `Each file becomes an object below the input location, named as the file is. What
-is printed is the result of that very upload, not of an older one to the same key.
-The content type follows from the extension; "-" is standard input.
+		Name: "submit", Usage: "upload files and print their results", ArgsUsage: "FILE | FOLDER | URI | - ...",
+		Description: `Each file becomes an object below the input location, named as the file is; those of
+a folder and of the folders in it are named with the folder's name before them.
+Hidden files in folders are left out. What is printed is the result of that very
+upload, not of an older one to the same key. The content type follows from the
+extension; "-" is standard input. Files may have any size.
+
+An s3:// URI is an object, or with a slash at its end all below it. Objects that
+lie elsewhere are copied to the input location. One that lies there already is
+left as it is: where it has no result yet it is enqueued (again), which changes
+nothing if it was enqueued before, and needs -queue-url.
+
+With -out each result is written to a file; a failure object is written beside,
+with .error behind the name. Failures are told of at the end. After an interruption
+the command says what is left and how to go on.
+
+Exit codes: 0; 1 when a request failed or a file could not be submitted; 2 wrong
+usage, and nothing was uploaded; 3 when there is no result after -timeout; 4, 130
+as of all commands. Of several, the highest.
 
 Examples:
   penstock submit my.png
-  penstock submit -o json rows.json
+  penstock submit -o json rows.json | jq .predictions
+  penstock submit -out results -include '*.jpg' photos
   penstock submit -prefix today/ -timeout 30m photos/*.jpg
+  penstock submit s3://other-bucket/photos/
   penstock wait $(penstock submit -no-wait big.npy)
   generate | penstock submit - -key rows.json`,
-		Flags: append([]cli.Flag{
+		Flags: append(append([]cli.Flag{
 			&cli.StringFlag{Name: "key", Usage: "upload to this `KEY` below the input location; for one file"},
-			&cli.StringFlag{Name: "prefix", Usage: "`PREFIX` put before each file's name, such as today/"},
+			&cli.StringFlag{Name: "prefix", Usage: "`PREFIX` put before each name, such as today/"},
+			&cli.StringSliceFlag{Name: "include", Usage: "of folders only what matches this `PATTERN`, such as '*.{jpg,png}'; one with a slash is for paths below the folder, ** for any; may be given several times"},
+			&cli.StringSliceFlag{Name: "exclude", Usage: "of folders not what matches this `PATTERN`; likewise"},
+			&cli.BoolFlag{Name: "skip-uploaded", Usage: "don't upload files whose object is there already, of the same size and not older, but wait for its result: to go on after an interruption"},
 			&cli.StringFlag{Name: "model", Usage: "`NAME` of the model to run; needed where the worker has several"},
 			&cli.StringFlag{Name: "signature", Usage: "`NAME` of the model's signature to run; else that of the input, else the model's default"},
 			&cli.StringFlag{Name: "accept", Usage: "media `TYPE` of the result, as in HTTP; else the model's own"},
 			&cli.StringFlag{Name: "ttl", Usage: "`TIME` after which the request must not be started any more but fails as Expired, such as 90m; else there is no limit"},
+			&cli.StringFlag{Name: "id", Usage: "`NAME` of the request in logs, results and notifications, for one file; its result lies where it would without"},
 			&cli.StringFlag{Name: "record-errors", Usage: "`WHAT` becomes of bad records of a file of records: report puts each error in its place, fail fails the file; else as the model's file says, or report"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "print the inputs' URIs and don't wait for results"},
-			timeoutFlag(), formatFlag(),
-		}, p.placeFlags()...),
-		Action: p.submit,
+		}, waitFlags()...), append(p.placeFlags(), p.setting(settings.QueueURL, "`URL` of the SQS queue; needed for objects that lie in the input location already"))...),
+		DisableSliceFlagSeparator: true,
+		Action:                    p.submit,
 	}
 }
-
-// parallel is how many files are under way at a time.
-const parallel = 16
 
 func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() == 0 {
@@ -53,6 +74,7 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	options.uploads = true
 	metadata, err := uploadMetadata(cmd)
 	if err != nil {
 		return err
@@ -61,53 +83,142 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	uploads, err := p.plan(cmd.Args().Slice(), cmd.String("key"), cmd.String("prefix"), locations)
+	chooser, err := job.NewChooser(cmd.StringSlice("include"), cmd.StringSlice("exclude"))
+	if err != nil {
+		return usage("submit: %w", err)
+	}
+	s, err := p.openServices(ctx)
 	if err != nil {
 		return err
 	}
-	store, err := p.openStore(ctx)
+	plan := &upload.Plan{
+		Args: cmd.Args().Slice(), Key: cmd.String("key"), Prefix: cmd.String("prefix"),
+		Chooser: chooser, Chosen: len(metadata) > 0,
+		Dir: p.dir, Stdin: p.stdin, Locations: locations, Store: s.store,
+	}
+	if options.out != "" {
+		plan.Skip = inDir(p.dir, options.out)
+	}
+	totals, err := plan.Check(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return &exit{exitUsage, err}
+	case cmd.IsSet("id") && totals.Items+totals.Faults > 1:
+		return usage("submit: -id names one request, but there are %d files", totals.Items+totals.Faults)
+	}
+	a, err := p.newAwaiting(s.store, options, totals.Items+totals.Faults, totals.Width, totals.Bytes)
 	if err != nil {
 		return err
 	}
-	s := submission{p, outcome.Finder{Store: store, Locations: locations}, store, metadata, options}
-	if cmd.Bool("no-wait") {
-		return s.send(ctx, uploads)
+	sub := &submission{
+		finder: p.newFinder(s, locations), sender: upload.NewSender(s.store, metadata, a.bar.didSend), options: options, bar: a.bar,
+		skipUploaded: cmd.Bool("skip-uploaded"), noWait: cmd.Bool("no-wait"),
+		uploads: make(chan struct{}, parallel), waits: make(chan struct{}, waiting),
 	}
-	names := make([]string, len(uploads))
-	for i, u := range uploads {
-		names[i] = u.name
+	if url := cmd.String(settings.QueueURL); url != "" {
+		if err := settings.CheckQueueURL(url); err != nil {
+			return usage("submit: %w", err)
+		}
+		by, _ := p.lookup(settings.Name(settings.GroupBy))
+		if sub.grouping, err = request.ParseGrouping(by, url); err != nil {
+			return usage("submit: %s: %w", settings.GroupBy, err)
+		}
+		sub.queue = s.queue(url)
 	}
-	return p.await(ctx, store, options, names, func(i int) result { return s.run(ctx, uploads[i]) })
+	a.uris = sub.noWait
+	return await(ctx, a, plan.Items(ctx), func(i upload.Item) result { return sub.run(ctx, i) })
 }
 
 // submission is what the uploads of one command have in common.
 type submission struct {
-	*program
-	finder   outcome.Finder
-	store    storage.Store
-	metadata map[string]string
-	options  waitOptions
+	*finder
+	sender       *upload.Sender
+	queue        queue.Sender // nil when it is not known
+	grouping     request.Grouping
+	options      waitOptions
+	bar          *bar
+	skipUploaded bool
+	noWait       bool
+	uploads      chan struct{} // slots
+	waits        chan struct{}
 }
 
-// run uploads a file and waits for the outcome.
-func (s submission) run(ctx context.Context, u upload) result {
+// run brings an item to its place and waits for the outcome.
+func (s *submission) run(ctx context.Context, i upload.Item) result {
 	began := time.Now()
-	r := result{name: u.name, input: u.ref}
-	info, err := s.put(ctx, u)
-	if r.err = err; err == nil {
-		r = s.follow(ctx, s.finder, s.options, r, info)
+	r := result{name: i.Name, path: i.Path, input: i.Ref}
+	if r.err = i.Fault; i.Fault != nil {
+		r.err = &exit{exitFailed, i.Fault}
+		return r
 	}
-	r.took = time.Since(began)
-	return r
+	info, err := s.bring(ctx, i)
+	if r.err = err; err != nil {
+		return r.taking(began)
+	}
+	s.bar.didUpload()
+	r.sent = true
+	if s.noWait {
+		return r
+	}
+	select {
+	case s.waits <- struct{}{}:
+	case <-ctx.Done():
+		r.err = context.Cause(ctx)
+		return r
+	}
+	defer func() { <-s.waits }()
+	return s.followInput(ctx, s.options, r, info).taking(began)
 }
 
-// put uploads a file and says which version of the object it is now.
-func (s submission) put(ctx context.Context, u upload) (storage.Info, error) {
-	body, err := u.read()
-	if err != nil {
-		return storage.Info{}, err
+// bring brings an item to its place, and says which version of the object it
+// is now.
+func (s *submission) bring(ctx context.Context, i upload.Item) (storage.Info, error) {
+	select {
+	case s.uploads <- struct{}{}:
+	case <-ctx.Done():
+		return storage.Info{}, context.Cause(ctx)
 	}
-	return put(ctx, s.store, u.ref, body, s.metadata)
+	defer func() { <-s.uploads }()
+	if ctx.Err() != nil {
+		return storage.Info{}, context.Cause(ctx)
+	}
+	if s.skipUploaded {
+		if info, ok := s.sender.Current(ctx, i); ok {
+			return info, nil
+		}
+	}
+	info, err := s.sender.Send(ctx, i)
+	if err == nil && i.InPlace() {
+		err = s.enqueue(ctx, info)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return info, err
+}
+
+// enqueue sends the request for an object that is in its place already, unless
+// it has a terminal object.
+func (s *submission) enqueue(ctx context.Context, info storage.Info) error {
+	if _, ok, err := s.outcomes.Find(ctx, info); ok || err != nil {
+		return err
+	}
+	r, ok, err := request.Uploaded(info)
+	switch {
+	case err != nil:
+		return &exit{exitFailed, err}
+	case !ok:
+		return &exit{exitFailed, errors.New("it is no input")}
+	case s.queue == nil:
+		return usage("it lies in the input location and has no result, and to enqueue it -queue-url is needed; if it was uploaded just now: %s wait %s", s.self(), quoteAll([]string{info.Ref.String()}))
+	}
+	group := func(r request.Request) string { return s.locations.GroupOf(s.grouping, r) }
+	if err := producer.Enqueue(ctx, s.queue, group, []request.Request{r})[0]; err != nil {
+		return fmt.Errorf("enqueue: %w", err)
+	}
+	return nil
 }
 
 // uploadMetadata is what the flags choose for the request.
@@ -115,7 +226,7 @@ func uploadMetadata(cmd *cli.Command) (map[string]string, error) {
 	metadata := map[string]string{}
 	for flag, name := range map[string]string{
 		"model": request.UploadModel, "signature": request.UploadSignature, "accept": request.UploadAccept, "ttl": request.UploadTTL,
-		"record-errors": request.UploadRecordErrors,
+		"id": request.UploadID, "record-errors": request.UploadRecordErrors,
 	} {
 		if v := cmd.String(flag); v != "" {
 			metadata[name] = v
@@ -130,49 +241,4 @@ func uploadMetadata(cmd *cli.Command) (map[string]string, error) {
 		return nil, usage("submit: %w", err)
 	}
 	return metadata, nil
-}
-
-// put writes an input object. What it returns tells its version, as Find and
-// Wait need it.
-func put(ctx context.Context, store storage.Store, ref storage.Ref, body []byte, metadata map[string]string) (storage.Info, error) {
-	info, err := store.Put(ctx, ref, body, storage.PutOptions{ContentType: contentType(ref.Key), Metadata: metadata})
-	if err != nil {
-		return storage.Info{}, fmt.Errorf("upload: %w", err)
-	}
-	// The time of the upload is a part of the identity, and only reading tells it.
-	now, err := store.Head(ctx, info.Ref)
-	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return storage.Info{}, fmt.Errorf("look at the upload: %w", err)
-	case err == nil && request.SameVersion(now, info):
-		return now, nil
-	}
-	return info, nil // another upload has taken its place already
-}
-
-// send uploads the files and prints where they are.
-func (s submission) send(ctx context.Context, uploads []upload) error {
-	code := exitOK
-	inOrder(len(uploads), parallel, func(i int) error {
-		_, err := s.put(ctx, uploads[i])
-		return err
-	}, func(i int, err error) {
-		if err != nil {
-			code = max(code, s.tell(result{name: uploads[i].name, err: err}))
-			return
-		}
-		fmt.Fprintln(s.stdout, uploads[i].ref)
-	})
-	return ended(ctx, code)
-}
-
-// ended is the error of a verb that has told of its faults already.
-func ended(ctx context.Context, code int) error {
-	switch {
-	case errors.Is(context.Cause(ctx), errInterrupted):
-		return context.Cause(ctx)
-	case code != exitOK:
-		return &exit{code: code}
-	}
-	return nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -26,6 +24,10 @@ func TestSubmitPrintsWhatTheModelMadeOfTheFile(t *testing.T) {
 		{"the object", "submit my.png -o json", `^\{"predictions":\[\{"label":"7","confidence":0\.998,"scores":\{\}\}\]\}\n$`},
 		{"short JSON", "submit rows.json", `^rows\.json  \{"predictions":\[\[0\.25,0\.75\]\]\}  \d+\.\d\d s\n$`},
 		{"where other things lie", "submit rows.npy", `^rows\.npy  s3://penstock/out/rows\.npy\.out \(5 bytes, application/x-npy\)  \d+\.\d\d s\n$`},
+		{"bad records", "submit half.jsonl", `^half\.jsonl  2 of 4 records bad, see s3://penstock/out/half\.jsonl\.out  \d+\.\d\d s\n$`},
+		{"bad records in a folder", "submit half.jsonl -out results", `^1 result in results, 2 bad records with an error in their place\n$`},
+		{"bad records for programs", "submit half.jsonl -out results -o json", `"state":"succeeded",.*"records":4,"badRecords":2\}\n$`},
+		{"a name that would steer a terminal", "submit steer\x1b[31m.npy", `^steer \[31m\.npy  s3://penstock/out/steer \[31m\.npy\.out `},
 		{"another thing as it is", "submit -o json rows.npy", "^NUMPY$"},
 		{"several in their order", "submit rows.json my.png rows.npy -o json", "^\\{\"predictions\": \\[\\[0.25, 0.75\\]\\]\\}\n\\{.*7.*\\}\nNUMPY$"},
 		{"a file elsewhere", "submit sub/eight.png -key x/9.png", `^9\.png  8 `},
@@ -39,6 +41,8 @@ func TestSubmitPrintsWhatTheModelMadeOfTheFile(t *testing.T) {
 			c.file(t, "my.png", "7")
 			c.file(t, "rows.json", "{}")
 			c.file(t, "rows.npy", "x")
+			c.file(t, "steer\x1b[31m.npy", "x")
+			c.file(t, "half.jsonl", "[1]\n[]\n[1]\n[]\n")
 			c.file(t, "sub/eight.png", "8")
 			code, stdout, stderr := c.call(t, strings.Fields(test.args)...)
 			if code != exitOK || stderr != "" {
@@ -60,7 +64,7 @@ func TestSubmitTellsOfAFailureOnStandardErrorAndGoesOn(t *testing.T) {
 	if code != exitFailed || !strings.HasPrefix(stdout, "good.png  7") {
 		t.Errorf("exit code %d, standard output %q", code, stdout)
 	}
-	if want := "penstock: bad.png: InvalidShape: the shape is [1]; give 28 by 28 pixels\n"; stderr != want {
+	if want := "penstock: bad.png: InvalidShape: the shape is [1]; give 28 by 28 pixels\npenstock: 1 of 2 failed\n"; stderr != want {
 		t.Errorf("standard error %q, want %q", stderr, want)
 	}
 }
@@ -76,6 +80,20 @@ func TestSubmitWaitsNoLongerThanItIsTold(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotThereInTimeIsNotCalledFailed(t *testing.T) {
+	t.Parallel()
+	c := setup(t, places)
+	c.file(t, "slow1.png", "7")
+	c.file(t, "slow2.png", "7")
+	code, _, stderr := c.call(t, "submit", "slow1.png", "slow2.png", "-timeout", "10ms")
+	if code != exitNoResult || strings.Contains(stderr, "failed") || !strings.Contains(stderr, "penstock: 2 have no result yet and go on") {
+		t.Errorf("exit code %d, standard error %q", code, stderr)
+	}
+	if _, stdout, _ := c.call(t, "wait", "s3://penstock/in/slow1.png", "-timeout", "10ms", "-out", "results"); strings.Contains(stdout, "failed") {
+		t.Errorf("with -out: %q", stdout)
+	}
+}
+
 func TestSubmitReportsAllUnusableFilesAndUploadsNone(t *testing.T) {
 	t.Parallel()
 	c := setup(t, places)
@@ -83,17 +101,16 @@ func TestSubmitReportsAllUnusableFilesAndUploadsNone(t *testing.T) {
 	c.file(t, "sub/good.png", "8")
 	c.file(t, "empty.png", "")
 	c.file(t, "dir/x", "x")
-	c.file(t, "big.npy", "x")
-	if err := os.Truncate(filepath.Join(c.dir, "big.npy"), maxUpload+1); err != nil {
-		t.Fatal(err)
-	}
-	code, stdout, stderr := c.call(t, "submit", "good.png", "sub/good.png", "empty.png", "dir", "nope.png", "-", "big.npy")
+	c.file(t, "hidden/.x", "x")
+	code, stdout, stderr := c.call(t, "submit", "good.png", "sub/good.png", "empty.png", "dir", "nope.png", "-", "hidden", "*.npy", "s3://penstock/in/nope", "s3://penstock/nope/")
 	want := `penstock: sub/good.png: good.png would be uploaded to the same key, in/good.png; submit one of them with -key or -prefix
 penstock: empty.png: it is empty; there is nothing to run a model on
-penstock: dir: it is a directory; name the files in it (dir/*)
 penstock: nope.png: there is no such file
 penstock: -: standard input has no name; give one by -key
-penstock: big.npy: it is larger than 256 MiB; upload it by ` + "`aws s3 cp`" + ` and use penstock wait
+penstock: hidden: there is no file in this folder that is wanted (hidden ones are not)
+penstock: *.npy: no file matches it
+penstock: s3://penstock/in/nope: there is no such object
+penstock: s3://penstock/nope/: there is no object below it that is wanted
 `
 	if code != exitUsage || stdout != "" || stderr != want {
 		t.Errorf("exit code %d, standard output %q, standard error\n%s\nwant\n%s", code, stdout, stderr, want)
@@ -106,7 +123,7 @@ penstock: big.npy: it is larger than 256 MiB; upload it by ` + "`aws s3 cp`" + `
 func TestSubmitRefusesKeysThatAreNoInputs(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ key, why string }{
-		{"requests/a", "keys below requests/ are kept"},
+		{"requests/a", "keys below requests/ and jobs/ are kept"},
 		{".penstock/a", "are Penstock's own"},
 		{"a/.penstock/b", "are Penstock's own"},
 		{"a/", "must name an object"},
@@ -174,7 +191,7 @@ func TestSubmitTellsOfAnUploadThatDidNotWork(t *testing.T) {
 	c.file(t, "unreachable.png", "7")
 	c.file(t, "good.png", "7")
 	code, stdout, stderr := c.call(t, "submit", "unreachable.png", "good.png")
-	if code != exitTrouble || !strings.HasPrefix(stdout, "good.png") || stderr != "penstock: unreachable.png: upload: the network is down\n" {
+	if code != exitTrouble || !strings.HasPrefix(stdout, "good.png") || stderr != "penstock: unreachable.png: upload: the network is down\npenstock: 1 of 2 failed\n" {
 		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
 	}
 }
@@ -184,9 +201,9 @@ func TestAnInterruptedSubmitSaysSo(t *testing.T) {
 	c := setup(t, places)
 	c.file(t, "slow.png", "7")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	time.AfterFunc(20*time.Millisecond, func() { cancel(errInterrupted) })
+	time.AfterFunc(500*time.Millisecond, func() { cancel(errInterrupted) })
 	code := c.run(ctx, []string{"submit", "slow.png"})
-	if code != exitInterrupted || c.stderr.String() != "penstock: interrupted\n" {
+	if code != exitInterrupted || c.stderr.String() != "penstock: interrupted\npenstock: what is queued or running goes on by itself; wait for it: bin/penstock wait s3://penstock/in/slow.png\n" {
 		t.Errorf("exit code %d, standard error %q", code, c.stderr.String())
 	}
 }

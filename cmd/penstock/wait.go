@@ -1,64 +1,71 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/penstock/penstock/cmd/penstock/outcome"
-	"github.com/penstock/penstock/queue/request"
+	"github.com/penstock/penstock/cmd/internal/clients"
+	"github.com/penstock/penstock/cmd/internal/outcome"
 	"github.com/penstock/penstock/storage"
 )
 
 func (p *program) waitCommand() *cli.Command {
 	return &cli.Command{
-		Name: "wait", Usage: "wait for the results of uploads and print them", ArgsUsage: "URI...",
-		Description: `The URIs are those of the inputs. The result that is waited for is that of the
-object that is there now.
+		Name: "wait", Usage: "wait for results and print them", ArgsUsage: "URI | ID ...",
+		Description: `A URI is that of an input; the result that is waited for is that of the object that
+is there now. One that ends in a slash means all inputs below it. Anything else is
+the id of a request that was submitted by the HTTP front door. "-" reads URIs and
+ids from standard input, one a line.
+
+Exit codes: 0; 1 when a request failed; 2 also when there is no such input or
+request; 3 when there is no result after -timeout; 4, 130 as of all commands.
 
 Examples:
   penstock wait s3://my-bucket/in/my.png
-  aws s3 cp my.png s3://my-bucket/in/ && penstock wait s3://my-bucket/in/my.png`,
-		Flags:  append([]cli.Flag{timeoutFlag(), formatFlag()}, p.placeFlags()...),
+  penstock wait -out results s3://my-bucket/in/today/
+  penstock wait 4f2a6c0e-order-17
+  aws s3 cp my.png s3://my-bucket/in/ && penstock wait s3://my-bucket/in/my.png
+  penstock submit -no-wait photos | penstock wait -out results -`,
+		Flags:  append(waitFlags(), p.placeFlags()...),
 		Action: p.wait,
 	}
 }
 
-func timeoutFlag() cli.Flag {
-	return &cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "`TIME` to wait for each result; the request goes on all the same"}
+// waitFlags are those of verbs that wait for results.
+func waitFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "`TIME` to wait for each result; the request goes on all the same"},
+		&cli.StringFlag{Name: "out", Usage: "write each result to a file below this `FOLDER`, at the path of its input with .json, .csv and so on behind it; failures with .error"},
+		outputFlag("each result as it is; with -out, for a line that says what became of each input"),
+	}
 }
 
-func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "o", Value: formatText, Usage: "`FORMAT` of results: text, or json for the result object as it is"}
-}
-
-// Formats of results.
-const (
-	formatText = "text"
-	formatJSON = "json"
-)
-
-// waitOptions are the flags of verbs that wait.
+// waitOptions are those flags.
 type waitOptions struct {
 	timeout time.Duration
 	format  string
+	out     string
+	uploads bool // the verb uploads what it waits for
 }
 
 func parseWaitOptions(cmd *cli.Command) (waitOptions, error) {
-	o := waitOptions{cmd.Duration("timeout"), cmd.String("o")}
+	o := waitOptions{timeout: cmd.Duration("timeout"), out: cmd.String("out")}
 	var errs []error
+	var err error
 	if o.timeout <= 0 {
 		errs = append(errs, fmt.Errorf("%s: -timeout is %v; it must be more than 0", cmd.Name, o.timeout))
 	}
-	if o.format != formatText && o.format != formatJSON {
-		errs = append(errs, fmt.Errorf("%s: -o is %q; it must be %s or %s", cmd.Name, o.format, formatText, formatJSON))
+	if o.format, err = parseFormat(cmd.Name, cmd); err != nil {
+		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return o, &exit{exitUsage, errors.Join(errs...)}
@@ -71,158 +78,135 @@ func (p *program) wait(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	finder, inputs, err := p.inputs(ctx, cmd)
+	f, err := p.finder(ctx, cmd)
 	if err != nil {
 		return err
 	}
-	names := make([]string, len(inputs))
-	for i, ref := range inputs {
-		names[i] = ref.String()
-	}
-	return p.await(ctx, finder.Store, options, names, func(i int) result {
-		began := time.Now()
-		r := result{name: names[i], input: inputs[i]}
-		info, err := current(ctx, finder, inputs[i])
-		if r.err = err; err == nil {
-			r = p.follow(ctx, finder, options, r, info)
+	args := cmd.Args().Slice()
+	targets, total, width := iter.Seq2[target, error](nil), 0, 0
+	if slices.Contains(args, fromStdin) {
+		if len(args) > 1 {
+			return usage("wait: - stands for all that is waited for; give nothing beside it")
 		}
-		r.took = time.Since(began)
-		return r
-	})
-}
-
-// inputs reads the arguments as URIs of inputs, and opens the store.
-func (p *program) inputs(ctx context.Context, cmd *cli.Command) (outcome.Finder, []storage.Ref, error) {
-	var none outcome.Finder
-	if cmd.NArg() == 0 {
-		return none, nil, usage("%s: no URI is given; see penstock %[1]s -h", cmd.Name)
-	}
-	locations, err := p.locations(cmd)
-	if err != nil {
-		return none, nil, err
-	}
-	var errs []error
-	var refs []storage.Ref
-	for _, uri := range cmd.Args().Slice() {
-		ref, err := storage.ParseRef(uri)
-		if err == nil {
-			err = checkInput(ref, locations)
-		}
+		targets = f.listed(bufio.NewScanner(p.stdin))
+	} else {
+		list, err := parseTargets(args, f.locations)
 		if err != nil {
-			errs = append(errs, err)
+			return err
 		}
-		refs = append(refs, ref)
-	}
-	if len(errs) > 0 {
-		return none, nil, &exit{exitUsage, errors.Join(errs...)}
-	}
-	store, err := p.openStore(ctx)
-	return outcome.Finder{Store: store, Locations: locations}, refs, err
-}
-
-// checkInput reports what can't have a result.
-func checkInput(ref storage.Ref, l request.Locations) error {
-	if strings.HasSuffix(ref.Key, "/") || ref.Key == "" {
-		return fmt.Errorf("%s: it names no object", ref)
-	}
-	var places []string
-	for _, in := range l.Inputs {
-		if in.Contains(ref) {
-			return nil
+		for _, t := range list {
+			width = max(width, utf8.RuneCountInString(t.name))
 		}
-		places = append(places, in.String())
+		total = len(list)
+		if slices.ContainsFunc(list, target.isFolder) {
+			total = 0
+		}
+		targets = f.expand(ctx, list)
 	}
-	return fmt.Errorf("%s: it lies in no input location (%s); give the URI of what was uploaded", ref, strings.Join(places, ", "))
-}
-
-// current is the version of the input that is there now, or the input in
-// whatever version when it has been deleted: it may have a result all the same.
-func current(ctx context.Context, finder outcome.Finder, ref storage.Ref) (storage.Info, error) {
-	info, err := finder.Store.Head(ctx, ref)
-	switch {
-	case err == nil:
-		return info, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return storage.Info{}, err
+	a, err := p.newAwaiting(f.store, options, total, width, 0)
+	if err != nil {
+		return err
 	}
-	info = storage.Info{Ref: ref}
-	if _, ok, err := finder.Find(ctx, info); ok || err != nil {
-		return info, err
+	type job struct {
+		target
+		err error
 	}
-	return storage.Info{}, &exit{exitUsage, errors.New("there is no such object, and no result of one")}
+	jobs := func(yield func(job) bool) {
+		for t, err := range targets {
+			if !yield(job{t, err}) {
+				return
+			}
+		}
+	}
+	slots := make(chan struct{}, waiting)
+	return await(ctx, a, jobs, func(j job) result {
+		began := time.Now()
+		r := result{name: j.name, path: j.path, input: j.input, sent: true, err: j.err}
+		if j.err != nil {
+			r.sent = false
+			return r
+		}
+		slots <- struct{}{}
+		defer func() { <-slots }()
+		return f.follow(ctx, options, r, j.target).taking(began)
+	})
 }
 
 // errTimeout is the cause of a context whose wait took too long.
 var errTimeout = errors.New("no result in time")
 
-// follow waits for the outcome of an input, and reads it.
-func (p *program) follow(ctx context.Context, finder outcome.Finder, options waitOptions, r result, input storage.Info) result {
+// follow waits for the outcome of what is known by r, and reads it.
+func (f *finder) follow(ctx context.Context, options waitOptions, r result, t target) result {
+	if t.id != "" {
+		return f.followID(ctx, options, r, t.id)
+	}
+	info, err := f.current(ctx, t.input)
+	if r.err = err; err != nil {
+		return r
+	}
+	return f.followInput(ctx, options, r, info)
+}
+
+// followInput waits for the outcome of an upload.
+func (f *finder) followInput(ctx context.Context, options waitOptions, r result, input storage.Info) result {
 	limit, cancel := context.WithTimeoutCause(ctx, options.timeout, errTimeout)
 	defer cancel()
-	r.outcome, r.err = finder.Wait(limit, input)
+	r.outcome, r.err = f.outcomes.Wait(limit, input)
+	return f.ended(ctx, options, r, r.input.String())
+}
+
+// followID waits for the outcome of a request.
+func (f *finder) followID(ctx context.Context, options waitOptions, r result, id string) result {
+	limit, cancel := context.WithTimeoutCause(ctx, options.timeout, errTimeout)
+	defer cancel()
+	s, err := f.statuses.Wait(limit, id)
+	if err == nil {
+		r.outcome, err = f.terminal(ctx, s)
+	}
+	r.err = unknownID(err)
+	return f.ended(ctx, options, r, id)
+}
+
+// ended reads the outcome of a wait that is over.
+func (f *finder) ended(ctx context.Context, options waitOptions, r result, what string) result {
 	switch {
 	case errors.Is(r.err, errTimeout):
-		r.err = &exit{exitNoResult, fmt.Errorf("no result after %v: it is queued or running; wait on: %s wait %s", options.timeout, p.self(), r.input)}
+		r.err = &exit{exitNoResult, fmt.Errorf("no result after %v: it is queued or running; wait on: %s wait %s", options.timeout, f.self(), quoteAll([]string{what}))}
 	case errors.Is(r.err, outcome.ErrSuperseded):
 		r.err = &exit{exitFailed, r.err}
 	case r.err == nil:
-		r.body, r.err = fetch(ctx, finder.Store, r.outcome)
+		r.body, r.err = fetch(ctx, f.store, r.outcome)
 	}
 	return r
 }
 
-// await runs work for each name and prints the results in that order.
-func (p *program) await(ctx context.Context, store storage.Reader, options waitOptions, names []string, work func(int) result) error {
-	width := 0
-	for _, name := range names {
-		width = max(width, utf8.RuneCountInString(name))
-	}
-	code := exitOK
-	inOrder(len(names), parallel, work, func(_ int, r result) {
-		if r.err == nil && !r.outcome.Failed {
-			r.err = p.print(ctx, store, options, r, width)
-		}
-		if r.err != nil || r.outcome.Failed {
-			code = max(code, p.tell(r))
-		}
-	})
-	return ended(ctx, code)
-}
+// brief leaves of an error what a person needs.
+func brief(err error) error { return clients.Brief(err) }
 
-func (p *program) print(ctx context.Context, store storage.Reader, options waitOptions, r result, width int) error {
-	if options.format == formatJSON {
-		return r.write(ctx, p.stdout, store)
-	}
-	for _, line := range r.lines(width, p.ink(p.stdout)) {
-		if _, err := fmt.Fprintln(p.stdout, line); err != nil {
-			return fmt.Errorf("print the result: %w", err)
-		}
-	}
-	return nil
-}
-
-// brief leaves of a connection that could not be made what a person needs: the
-// address and why. The SDK's account of it is four lines long.
-func brief(err error) error {
-	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
-		return e
-	}
-	return err
-}
-
-// tell says what went wrong with one input and returns the exit code for it.
-// What an interruption broke off it leaves to run to tell.
-func (p *program) tell(r result) int {
+// explain says what went wrong with one input, and gives the exit code for it.
+// What an interruption broke off it leaves to others to tell.
+func (p *program) explain(r result) (int, error) {
 	if r.err == nil {
-		p.say(errors.New(r.explained()))
-		return exitFailed
+		return exitFailed, errors.New(r.explained())
 	}
 	if errors.Is(r.err, errInterrupted) || errors.Is(r.err, context.Canceled) {
-		return exitInterrupted
+		return exitInterrupted, r.err
 	}
-	p.say(fmt.Errorf("%s: %w%s", r.name, brief(r.err), p.advice(r.err, submitNeeds)))
+	code := exitTrouble
 	if e, ok := errors.AsType[*exit](r.err); ok {
-		return e.code
+		code = e.code
 	}
-	return exitTrouble
+	return code, fmt.Errorf("%s: %w%s", r.name, brief(r.err), p.advice(r.err, submitNeeds))
 }
+
+// tell is explain for a person.
+func (p *program) tell(r result) int {
+	code, err := p.explain(r)
+	if code != exitInterrupted {
+		p.say(err)
+	}
+	return code
+}
+
+// pathOf is where the result of an input lies below a folder of results.
+func pathOf(key, below string) string { return strings.TrimPrefix(key, below) }

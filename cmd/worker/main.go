@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	shared "github.com/penstock/penstock/cmd/internal/settings"
 	"github.com/penstock/penstock/worker"
 	"github.com/penstock/penstock/worker/model/catalog"
 	"github.com/penstock/penstock/worker/model/tf"
@@ -35,10 +37,16 @@ const (
 
 func main() {
 	_ = tf.Quiet() // a noisy log is no reason to end
-	if len(os.Args) > 1 && os.Args[1] == inspectVerb {
-		os.Exit(inspect(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
+	os.Exit(dispatch(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// dispatch runs what the first argument asks for, the worker if it is a flag.
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	verbs := map[string]func(context.Context, []string, io.Writer, io.Writer) int{inspectVerb: inspect, tryVerb: try}
+	if len(args) > 0 && verbs[args[0]] != nil {
+		return verbs[args[0]](ctx, args[1:], stdout, stderr)
 	}
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	return run(ctx, args, stdout, stderr)
 }
 
 // run is the whole program but for the process.
@@ -91,12 +99,17 @@ func (e settingsError) Unwrap() error { return e.error }
 // serve opens everything, works until ctx is done, and closes it again.
 func serve(ctx context.Context, s *settings, stderr io.Writer) error {
 	cfg, err := s.config()
+	unknown := shared.Unknown(os.Environ())
 	if err != nil {
-		return settingsError{err}
+		return settingsError{errors.Join(append([]error{err}, unknown...)...)} // one may be what is missing
 	}
 	log := newLog(s.logLevel, stderr)
 	defer func() { _ = log.Sync() }() // stderr can't always be synced
+	for _, err := range unknown {
+		log.Warn("unknown setting", zap.Error(err))
+	}
 	cfg.Log = log
+	cfg.Name = name()
 
 	health := newHealth(s.addr)
 	if err := health.listen(ctx); err != nil {
@@ -128,6 +141,16 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) error {
 	err = work(ctx, w, models, log)
 	log.Info("ended", zap.Error(err))
 	return err
+}
+
+// name is what this worker is called: by its machine, or container, for people,
+// and by chance, so that no two are the same.
+func name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
+	}
+	return host + "-" + rand.Text()[:8]
 }
 
 // work runs the worker, and the catalog of its models beside it.

@@ -34,16 +34,25 @@ func openModels(ctx context.Context, s *settings, cfg worker.Config) (*catalog.C
 		l := loader{from, tf.Options{
 			Name: n.Name, Logger: cfg.Log, MaxBatchSize: s.maxBatchSize, IntraOpThreads: s.intraOp, InterOpThreads: s.interOp,
 		}}
-		c.Models = append(c.Models, catalog.Model{Named: n, Versions: from.Versions, Load: l.load})
+		c.Models = append(c.Models, catalog.Model{Named: n, Versions: from.Versions, Try: l.try, Load: l.load})
 	}
 	if len(errs) > 0 {
 		return nil, settingsError{errors.Join(errs...)}
 	}
 	models, err := catalog.Open(ctx, c)
 	if err != nil {
-		return nil, settingsError{err}
+		return nil, modelsError(err)
 	}
 	return models, nil
+}
+
+// modelsError says whether models that are not to be had are a fault of the
+// settings: where S3 gave no answer a restart may help.
+func modelsError(err error) error {
+	if errors.Is(err, source.ErrUnreachable) {
+		return err
+	}
+	return settingsError{err}
 }
 
 // loader loads versions of one model with TensorFlow.

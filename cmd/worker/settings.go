@@ -31,6 +31,7 @@ the queue or a model are wrong and a person must act.`
 // settings are the worker's flags as they were given.
 type settings struct {
 	queueURL, deadLetterURL       string
+	batchQueueURL                 string
 	model, modelCache             string
 	modelCacheSize                string
 	modelCacheBytes               int64
@@ -65,6 +66,7 @@ func (s *settings) flags() []cli.Flag {
 	}
 	return []cli.Flag{
 		text(shared.QueueURL, "", "the SQS queue to receive from", &s.queueURL),
+		text(shared.BatchQueueURL, "", "a second SQS queue, for batch jobs: they are received as far as there is room behind the requests, half of max-in-flight; what must be looked at goes to its redrive target, else where the requests' goes (default: none, and jobs come by queue-url)", &s.batchQueueURL),
 		text("dead-letter-url", "", "the SQS queue for messages that a person must look at (default: the redrive target of the queue)", &s.deadLetterURL),
 		text("model", "", "a SavedModel: a directory, s3://bucket/prefix/ or a .tar.gz; of version folders 1/ 2/ … below it the highest is served, with ?versions=latest:2 behind it the two highest, with ?versions=3,4 those, with ?versions=all each; name=URI, and several with commas, for many models", &s.model),
 		text("model-cache", filepath.Join(os.TempDir(), "penstock-models"), "the directory that models from S3 and archives are kept in; on a disk that outlives the process it saves their download", &s.modelCache),
@@ -111,6 +113,12 @@ func (s *settings) config() (worker.Config, error) {
 	errs = append(errs, shared.CheckQueueURL(s.queueURL))
 	if s.deadLetterURL != "" && shared.CheckQueueURL(s.deadLetterURL) != nil {
 		errs = append(errs, fmt.Errorf("dead-letter-url: %q is not the URL of a queue; it looks like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", s.deadLetterURL))
+	}
+	if s.batchQueueURL != "" && shared.CheckQueueURL(s.batchQueueURL) != nil {
+		errs = append(errs, fmt.Errorf("batch-queue-url: %q is not the URL of a queue; it looks like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", s.batchQueueURL))
+	}
+	if s.batchQueueURL != "" && s.batchQueueURL == s.queueURL {
+		errs = append(errs, errors.New("batch-queue-url is queue-url; name another queue, or leave it out: jobs then come by queue-url"))
 	}
 	cfg.Locations, err = request.ParseLocations(s.input, s.output, s.failure, s.state)
 	errs = append(errs, err)

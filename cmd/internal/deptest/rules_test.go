@@ -10,9 +10,9 @@ const module = "github.com/penstock/penstock/"
 // renamed or removed must not take its rules along in silence.
 var required = []string{
 	"queue", "queue/request", "queue/sqs", "queue/mem", "queue/queuetest",
-	"storage", "storage/s3", "storage/mem", "storage/storagetest",
-	"worker", "worker/terminal", "worker/rest", "worker/codec", "worker/model", "worker/model/fake", "worker/model/tf", "worker/model/source", "worker/model/catalog",
-	"cmd/internal/clients", "cmd/worker", "cmd/producer", "cmd/penstock",
+	"storage", "storage/s3", "storage/mem", "storage/storagetest", "storage/manifest",
+	"worker", "worker/terminal", "worker/job", "worker/rest", "worker/codec", "worker/jsonpath", "worker/model", "worker/model/fake", "worker/model/tf", "worker/model/source", "worker/model/catalog",
+	"cmd/internal/clients", "cmd/internal/frontdoor", "cmd/internal/frontdoor/auth", "cmd/internal/frontdoor/desk", "cmd/internal/frontdoor/native", "cmd/internal/frontdoor/sagemaker", "cmd/worker", "cmd/producer", "cmd/penstock",
 }
 
 // A pattern is the path of a package; with "/..." at its end, also of those
@@ -74,7 +74,7 @@ var direct = []directRule{
 	{
 		"storage/...",
 		[]string{"storage"},
-		"a store in memory and the conformance suite know the port alone, so that they hold for every adapter",
+		"a store in memory and the conformance suite know the port alone, so that they hold for every adapter; manifests are read from any",
 	},
 	{
 		"worker/terminal/...",
@@ -82,7 +82,13 @@ var direct = []directRule{
 		"whoever writes a terminal object does so by its rules, be it a worker or not",
 	},
 	{
-		"worker/model", nil,
+		"worker/job/...",
+		[]string{"queue", "queue/request", "storage", "storage/manifest", "worker/codec", "worker/jsonpath", xsync},
+		"a job's books are kept by workers and by the command line alike, in whatever store; of formats it knows where records end, and what a filter is",
+	},
+	{
+		"worker/model",
+		[]string{"worker/model/spelling"},
 		"it is the contract with whatever runs models: TensorFlow and the fake stand below it",
 	},
 	{
@@ -111,13 +117,21 @@ var direct = []directRule{
 		"finding a model's files needs a store, in whatever technology, and no TensorFlow",
 	},
 	{
+		"worker/model/spelling", nil,
+		"the commands' settings use it too, and it knows nothing but words",
+	},
+	{
 		"worker/model/...",
 		[]string{"worker/model", "worker/model/exif"},
 		"other models, such as the fake, know their contract alone",
 	},
 	{
+		"worker/jsonpath", nil,
+		"a path is read by whoever submits a job and applied by the codec: it knows neither",
+	},
+	{
 		"worker/codec/...",
-		[]string{"worker/model", "worker/model/exif"},
+		[]string{"worker/jsonpath", "worker/model", "worker/model/exif"},
 		"it turns bytes into tensors and back; where the bytes come from is not its matter",
 	},
 	{
@@ -160,6 +174,18 @@ var never = []struct {
 	{
 		of: "cmd/penstock/...", on: tensorFlow, inTests: true,
 		why: "the command line is pure Go and runs on machines that TensorFlow does not",
+	},
+	{
+		of: "cmd/internal/frontdoor/...", on: []string{metrics},
+		why: "the Lambda answers with the same handlers, and nobody reads a function's metrics over HTTP",
+	},
+	{
+		of: "cmd/internal/frontdoor/native", on: []string{"cmd/internal/frontdoor/sagemaker"}, inTests: true,
+		why: "two APIs share the desk, and neither knows the other",
+	},
+	{
+		of: "cmd/internal/frontdoor/sagemaker", on: []string{"cmd/internal/frontdoor/native"}, inTests: true,
+		why: "two APIs share the desk, and neither knows the other",
 	},
 	{
 		of: "cmd/internal/...", on: tensorFlow, inTests: true,

@@ -161,4 +161,13 @@ func method(name string) func(*http.Request) bool {
 	}
 }
 
+// writes matches calls of S3 that write an object or a part of one, and those
+// that make an object of the parts.
+func writes(r *http.Request) bool { return r.Method == http.MethodPut || completes(r) }
+
+// completes says whether the call makes an object of its parts.
+func completes(r *http.Request) bool {
+	return r.Method == http.MethodPost && r.URL.Query().Has("uploadId")
+}
+
 func lists(u *url.URL) bool { return u.Query().Has("list-type") }

@@ -69,7 +69,7 @@ func TestInputsHoldWhatTheirKindSays(t *testing.T) {
 	t.Parallel()
 	r := &rig{seed: 3, digits: []golden{{Label: 7, bytes: []byte("png")}}}
 	m := maker{dice: r.dice("x", "inputs"), bucket: "bucket", digits: r.digits}
-	want := map[kind]int{slow: 1, refused: 2, broken: 3, missing: 4, expired: 5, killer: 6, hanging: 7}
+	want := map[kind]int{slow: 1, refused: 2, broken: 3, missing: 4, expired: 5, killer: 6, hanging: 7, long: 2}
 	got := make(map[kind]int)
 	keys := make(map[string]bool)
 	for i, in := range m.make(200, want) {
@@ -81,7 +81,7 @@ func TestInputsHoldWhatTheirKindSays(t *testing.T) {
 		if err := in.request.Validate(); err != nil {
 			t.Error(err)
 		}
-		if valid := json.Valid(in.body); valid == (in.kind == broken) && in.kind != digit {
+		if valid := json.Valid(in.body); valid == (in.kind == broken) && in.kind != digit && !in.kind.hasRecords() {
 			t.Errorf("%s: its body is valid JSON: %v", in.kind, valid)
 		}
 	}
@@ -129,6 +129,32 @@ func TestAnswersAreJudged(t *testing.T) {
 	}
 }
 
+func TestAnswersToRecordsAreJudgedOneByOne(t *testing.T) {
+	t.Parallel()
+	in := &input{kind: lines, resultType: "application/jsonlines", records: []record{
+		{line: "[1,2]", want: "[2,4]"}, {line: "[1,", code: "MalformedInput"}, {line: `"a"`, text: true},
+	}}
+	const first, second, third = "[2,4]\n", `{"error":{"code":"MalformedInput","record":2}}` + "\n", `{"upper":"A","length":1}` + "\n"
+	for body, right := range map[string]bool{
+		first + second + third:                                         true,
+		first + second:                                                 false,
+		first + third + second:                                         false,
+		"[2,5]\n" + second + third:                                     false,
+		first + second + strings.TrimSpace(third):                      false, // cut off
+		first + strings.ReplaceAll(second, "2}", "3}") + third:         false,
+		first + strings.ReplaceAll(second, "Malformed", "Any") + third: false,
+		first + first + third:                                          false,
+	} {
+		if err := in.checkOutput([]byte(body)); (err == nil) != right {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	in.resultType = "application/json"
+	if err := in.checkOutput([]byte(`{"predictions":[` + first + "," + second + "," + third + "]}")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTheLedgerSeesWhatIsReplacedAndWhatStands(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
@@ -152,6 +178,32 @@ func TestTheLedgerSeesWhatIsReplacedAndWhatStands(t *testing.T) {
 	}
 	do(http.MethodPut, http.StatusOK)
 	do(http.MethodPut, http.StatusOK)
+	if n := l.replaced(ref); n != 1 {
+		t.Errorf("replaced %d times, want 1", n)
+	}
+}
+
+func TestTheLedgerSeesAnUploadInPartsWhenItIsComplete(t *testing.T) {
+	t.Parallel()
+	l := newLedger()
+	do := func(method, query string) {
+		l.observe(httptest.NewRequest(method, "/bucket/out/a.out?"+query, nil), http.StatusOK)
+	}
+	ref := locationOf(t).Output
+	ref.Key += "a.out"
+	do(http.MethodPost, "uploads")
+	do(http.MethodPut, "partNumber=1&uploadId=u")
+	do(http.MethodPut, "partNumber=2&uploadId=u")
+	if _, ok := l.stands(ref); ok {
+		t.Error("parts stand")
+	}
+	do(http.MethodPost, "uploadId=u")
+	do(http.MethodPost, "uploadId=u") // the reply was lost, and S3 answers it again
+	do(http.MethodDelete, "uploadId=other")
+	if _, ok := l.stands(ref); !ok || l.replaced(ref) != 0 {
+		t.Error("the object does not stand, or counts more than once")
+	}
+	do(http.MethodPost, "uploadId=v")
 	if n := l.replaced(ref); n != 1 {
 		t.Errorf("replaced %d times, want 1", n)
 	}

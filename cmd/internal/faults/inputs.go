@@ -26,7 +26,9 @@ type kind string
 const (
 	rows    kind = "rows"    // small, of one to four rows
 	large   kind = "large"   // 20 rows or more, which no batch takes, in 100 KB
-	digit   kind = "digit"   // a PNG for the other model
+	digit   kind = "digit"   // a PNG for another model
+	lines   kind = "lines"   // JSON lines of some hundred records, a few of them bad
+	long    kind = "long"    // JSON lines of 9 MB or more: read in segments, answered in parts
 	slow    kind = "slow"    // takes the model two seconds
 	refused kind = "refused" // the model fails on it, softly
 	broken  kind = "broken"  // is no JSON
@@ -58,8 +60,10 @@ type input struct {
 	metadata    map[string]string
 	etag        string
 
-	rows  [][2]float32 // of all but digits
-	label string       // of digits
+	rows       [][2]float32 // of all but the following
+	label      string       // of digits
+	records    []record     // of lines and long
+	resultType string       // what the output's Content-Type must be
 
 	sent time.Time
 }
@@ -112,6 +116,8 @@ func (m *maker) make(n int, special map[kind]int) []*input {
 			kinds[i] = digit
 		case p < 12:
 			kinds[i] = large
+		case p < 13:
+			kinds[i] = lines
 		default:
 			kinds[i] = rows
 		}
@@ -120,7 +126,7 @@ func (m *maker) make(n int, special map[kind]int) []*input {
 	// map's would change what a seed means.
 	first := n / 10
 	places := m.dice.Perm(n - first)
-	for _, k := range []kind{slow, refused, broken, missing, expired, killer, hanging} {
+	for _, k := range []kind{slow, refused, broken, missing, expired, killer, hanging, lines, long} {
 		for range special[k] {
 			kinds[first+places[0]] = k
 			places = places[1:]
@@ -134,7 +140,7 @@ func (m *maker) make(n int, special map[kind]int) []*input {
 }
 
 func (m *maker) one(i int, k kind) *input {
-	in := &input{kind: k, contentType: "application/json"}
+	in := &input{kind: k, contentType: "application/json", resultType: "application/json"}
 	in.request = request.Request{Input: storage.Ref{Bucket: m.bucket, Key: fmt.Sprintf("in/%02d/%05d-%s.json", i%20, i, k)}}
 	if k == expired {
 		in.request.TTL, in.request.Enqueued = time.Second, time.Now().Add(-time.Minute)
@@ -146,6 +152,10 @@ func (m *maker) one(i int, k kind) *input {
 		g := m.digits[m.dice.IntN(len(m.digits))]
 		in.body, in.contentType, in.label = g.bytes, "image/png", strconv.Itoa(g.Label)
 		in.chooses("digits")
+		return in
+	}
+	if k.hasRecords() {
+		m.records(in, i)
 		return in
 	}
 	in.chooses("faulty")

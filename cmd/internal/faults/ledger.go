@@ -22,20 +22,28 @@ type ledger struct {
 type write struct {
 	at      time.Time
 	removal bool
+	upload  string // that was completed, if it was one
 }
 
 func newLedger() *ledger { return &ledger{writes: make(map[storage.Ref][]write)} }
 
-// observe is told of a call that S3 answered.
+// observe is told of a call that S3 answered. Of an upload in parts only the
+// last call writes an object.
 func (l *ledger) observe(r *http.Request, status int) {
-	if status/100 != 2 || r.Method != http.MethodPut && r.Method != http.MethodDelete {
+	upload := r.URL.Query().Get("uploadId")
+	writes := r.Method == http.MethodPut && upload == "" || completes(r)
+	removes := r.Method == http.MethodDelete && upload == ""
+	if status/100 != 2 || !writes && !removes {
 		return
 	}
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	ref := storage.Ref{Bucket: bucket, Key: key}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.writes[ref] = append(l.writes[ref], write{time.Now(), r.Method == http.MethodDelete})
+	if list := l.writes[ref]; upload != "" && len(list) > 0 && list[len(list)-1].upload == upload {
+		return // to complete an upload once more changes nothing, and is answered as the first time
+	}
+	l.writes[ref] = append(l.writes[ref], write{time.Now(), removes, upload})
 }
 
 // stands says when the object that is there now was written. ok is false when

@@ -16,6 +16,10 @@ const (
 	moreGoroutines = 2 // a poll that begins, a connection that is opened
 )
 
+// comingDown is how long workers get to come down to their levels. Go collects
+// the garbage of a process that is idle every two minutes, no sooner.
+const comingDown = 3 * time.Minute
+
 // settle is how long idle workers take to come to rest once their connections
 // were cut: the poll that was under way then has ended at the server too, and
 // takes no message into the void.
@@ -48,13 +52,13 @@ func (f *field) levels(ctx context.Context) ([]level, error) {
 func (t *trial) judgeLevels(ctx context.Context, f *field, before []level) error {
 	base := highest(before)
 	var top level
-	for tries := 0; ; tries++ {
+	for began := time.Now(); ; {
 		after, err := f.levels(ctx)
 		if err != nil {
 			return err
 		}
 		top = highest(after)
-		if tries == 15 || top.rss <= base.rss+moreMemory && top.goroutines <= base.goroutines+moreGoroutines {
+		if time.Since(began) > comingDown || top.rss <= base.rss+moreMemory && top.goroutines <= base.goroutines+moreGoroutines {
 			break
 		}
 		if err := sleep(ctx, time.Second); err != nil {

@@ -36,6 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f.Uint64Var(&r.seed, "seed", uint64(time.Now().Unix()), "what all schedules follow from")
 	only := f.String("only", "", "comma-separated `names` of the scenarios to run; default all of the form")
 	list := f.Bool("list", false, "print the scenarios and, with -seed, their schedules")
+	jobs := f.Bool("jobs", false, "the proof of batch jobs instead: see docs/batch.md")
 	f.BoolVar(&r.short, "short", false, "the short form, of a few minutes: fewer inputs, shorter faults")
 	f.IntVar(&r.parallel, "parallel", 3, "how many scenarios run at a `time`: mostly they wait")
 	f.BoolVar(&r.markdown, "markdown", false, "print the table as Markdown")
@@ -59,7 +60,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		r.list(chosen)
 		return 0
 	}
-	if err := r.run(ctx, chosen); err != nil {
+	prove := func(ctx context.Context) error { return r.run(ctx, chosen) }
+	if *jobs {
+		prove = r.proveJobs
+	}
+	if err := prove(ctx); err != nil {
 		fmt.Fprintln(stderr, "faults:", err)
 		return 1
 	}

@@ -76,7 +76,11 @@ func (r *rig) list(chosen []scenario) {
 // failed.
 func (r *rig) run(ctx context.Context, chosen []scenario) (err error) {
 	r.began = time.Now()
-	if err := r.open(ctx, chosen); err != nil {
+	var names []string
+	for _, sc := range chosen {
+		names = append(names, bucketOf(sc))
+	}
+	if err := r.open(ctx, names); err != nil {
 		return errors.Join(err, r.close())
 	}
 	fmt.Fprintf(r.out, "seed %d, logs in %s\n", r.seed, r.dir)
@@ -100,6 +104,11 @@ func (r *rig) run(ctx context.Context, chosen []scenario) (err error) {
 	}
 	fmt.Fprintf(r.out, "\nseed %d\n\n", r.seed)
 	printTable(r.out, trials, r.markdown)
+	for _, t := range trials { // again, where the end of a long log is all that is looked at
+		t.explain(func(format string, args ...any) {
+			fmt.Fprintf(r.out, "%s: %s\n", t.scenario.name, fmt.Sprintf(format, args...))
+		})
+	}
 	if err := r.close(); err != nil {
 		return err
 	}
@@ -124,7 +133,8 @@ func (r *rig) form() string {
 	return "faults"
 }
 
-func (r *rig) open(ctx context.Context, chosen []scenario) error {
+// open starts the servers, with a bucket and a queue of each name.
+func (r *rig) open(ctx context.Context, names []string) error {
 	// Processes that are made to abort would each leave gigabytes.
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
@@ -148,10 +158,6 @@ func (r *rig) open(ctx context.Context, chosen []scenario) error {
 		return err
 	}
 	r.start, r.linker = newSpawner(), newLinker()
-	var names []string
-	for _, sc := range chosen {
-		names = append(names, bucketOf(sc))
-	}
 	r.servers, err = startServers(ctx, r.start, r.binaries, r.dir, names)
 	return err
 }

@@ -92,7 +92,7 @@ var scenarios = []scenario{
 			p.then("deletes", p.seconds(10, 3), spoiltCalls(sqsService, action("DeleteMessage"), 0.5, stage.LoseRequest))
 			p.then("delete replies", p.seconds(10, 3), spoiltCalls(sqsService, action("DeleteMessage"), 0.5, stage.LoseReply))
 			p.then("receive replies", p.seconds(10, 3), spoiltCalls(sqsService, action("ReceiveMessage"), 0.5, stage.LoseReply))
-			p.then("PUT replies", p.seconds(10, 3), spoiltCalls(s3Service, method(http.MethodPut), 0.5, stage.LoseReply))
+			p.then("PUT replies", p.seconds(10, 3), spoiltCalls(s3Service, writes, 0.5, stage.LoseReply))
 		},
 	},
 	{
@@ -110,6 +110,21 @@ var scenarios = []scenario{
 			for range p.times(4, 1) {
 				p.then("SIGSTOP", p.between(8*time.Second, 12*time.Second), freeze(p.anyone()))
 			}
+		},
+	},
+	{
+		name: "records", fault: "large files of records: kills, outages, cuts", short: true,
+		workers: 3, inputs: 600, special: map[kind]int{lines: 90, long: 12},
+		plan: func(p *plan) {
+			for range p.times(3, 1) {
+				p.then("SIGKILL", 0, kill(p.anyone(), syscall.SIGKILL))
+				p.then("SIGTERM", 0, kill(p.anyone(), syscall.SIGTERM))
+			}
+			p.then("S3 gone", p.seconds(10, 3), gone(s3Service, p.all()))
+			p.then("inputs cut", p.seconds(10, 3), spoiltCalls(s3Service, method(http.MethodGet), 0.3, stage.CutReply))
+			p.then("writes cut", p.seconds(10, 3), spoiltCalls(s3Service, writes, 0.3, stage.CutRequest))
+			p.then("lost replies", p.seconds(10, 3), spoiltCalls(s3Service, writes, 0.3, stage.LoseReply))
+			p.then("SIGSTOP", p.between(8*time.Second, 10*time.Second), freeze(p.anyone()))
 		},
 	},
 	{
@@ -131,7 +146,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "chaos", fault: "all of it at random, at the same time", short: true,
-		workers: 3, inputs: 2000, special: map[kind]int{refused: 20, broken: 5, missing: 5, expired: 5, slow: 5, killer: 1},
+		workers: 3, inputs: 2000, special: map[kind]int{refused: 20, broken: 5, missing: 5, expired: 5, slow: 5, killer: 1, long: 2},
 		deaths: map[string]int{"signal: aborted": 4}, copies: true,
 		plan: chaos,
 	},
@@ -156,7 +171,7 @@ func chaos(p *plan) {
 	strike(1, "resets", brief, func() act { return reset(sqsService, p.all(), 0.2) })
 	strike(1, "503", brief, func() act { return spoiltCalls(s3Service, nil, 0.3, stage.SlowDown) })
 	strike(1, "throttled", brief, func() act { return spoiltCalls(sqsService, nil, 0.3, stage.Throttled) })
-	strike(1, "lost PUT replies", brief, func() act { return spoiltCalls(s3Service, method(http.MethodPut), 0.2, stage.LoseReply) })
+	strike(1, "lost PUT replies", brief, func() act { return spoiltCalls(s3Service, writes, 0.2, stage.LoseReply) })
 	strike(1, "lost receive replies", brief, func() act { return spoiltCalls(sqsService, action("ReceiveMessage"), 0.2, stage.LoseReply) })
 	strike(1, "inputs cut", brief, func() act { return spoiltCalls(s3Service, method(http.MethodGet), 0.2, stage.CutReply) })
 	strike(1, "delivered twice", brief, func() act {

@@ -49,7 +49,7 @@ func printTable(w io.Writer, trials []*trial, markdown bool) {
 // maxShown is how many findings of a kind are printed.
 const maxShown = 10
 
-// report says how a trial went, and what was found.
+// report says how a trial went.
 func (t *trial) report(r *rig) {
 	say := func(format string, args ...any) { r.say(t.scenario.name, format, args...) }
 	if t.passed() {
@@ -57,6 +57,11 @@ func (t *trial) report(r *rig) {
 		return
 	}
 	say("FAILED after %v", t.took.Round(time.Second))
+	t.explain(say)
+}
+
+// explain says what was found, and what the rig itself met.
+func (t *trial) explain(say func(format string, args ...any)) {
 	if t.err != nil {
 		say("the rig: %v", t.err)
 	}

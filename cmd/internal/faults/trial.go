@@ -110,7 +110,7 @@ func (r *rig) worker(f *field, sc scenario) program {
 	line, l := r.servers.line, f.locations
 	args := []string{
 		"-queue-url", line.Queues[f.bucket], "-input", l.Inputs[0].String(), "-output", l.Output.String(), "-failure", l.Failure.String(),
-		"-model", "faulty=" + filepath.Join(r.models, "faulty") + ",digits=" + filepath.Join(r.models, "digits"),
+		"-model", "faulty=" + filepath.Join(r.models, "faulty") + ",digits=" + filepath.Join(r.models, "digits") + ",string_echo=" + filepath.Join(r.models, "string_echo"),
 	}
 	return program{
 		path: filepath.Join(r.binaries, "worker"),

@@ -115,8 +115,15 @@ var credentials = []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SE
 
 // ExportAWS sets those of the file's variables that begin with AWS_ by set (as
 // os.Setenv does), so that the AWS SDK, which reads its settings by itself,
-// finds them. What lookup finds already is left alone. Credentials count as
-// one: when lookup finds any of the three, none is set.
+// finds them.
+//
+// A file that names endpoints is of servers of its own, as that of local mode
+// is, and a person who works with AWS has credentials and a region for other
+// servers in the environment. So the file goes before lookup, and where it has
+// credentials nothing is left of others. A lookup with another endpoint means
+// other servers, and there, as with a file without endpoints, what lookup
+// finds already is left alone. Credentials count as one: when lookup finds any
+// of the three, none is set.
 func (f *File) ExportAWS(lookup Lookup, set func(name, value string) error) error {
 	if f == nil {
 		return nil
@@ -125,16 +132,43 @@ func (f *File) ExportAWS(lookup Lookup, set func(name, value string) error) erro
 		_, ok := lookup(name)
 		return ok
 	}
-	hasCredentials := slices.ContainsFunc(credentials, isSet)
-	for _, name := range slices.Sorted(maps.Keys(f.Values)) {
-		if !strings.HasPrefix(name, "AWS_") || isSet(name) || hasCredentials && slices.Contains(credentials, name) {
-			continue
+	values := map[string]string{}
+	own := f.namesServers(lookup)
+	if _, ok := f.Values[credentials[0]]; ok && own {
+		for _, name := range append([]string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}, credentials...) {
+			if isSet(name) {
+				values[name] = "" // as if it were not set
+			}
 		}
-		if err := set(name, f.Values[name]); err != nil {
+	}
+	hasCredentials := slices.ContainsFunc(credentials, isSet)
+	for name, value := range f.Values {
+		if strings.HasPrefix(name, "AWS_") && (own || !isSet(name) && (!hasCredentials || !slices.Contains(credentials, name))) {
+			values[name] = value
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if err := set(name, values[name]); err != nil {
 			return fmt.Errorf("set %s from %s: %w", name, f.Path, err)
 		}
 	}
 	return nil
+}
+
+// namesServers says whether the file has endpoints, of which lookup has no
+// other.
+func (f *File) namesServers(lookup Lookup) bool {
+	names := false
+	for name, value := range f.Values {
+		if !strings.HasPrefix(name, "AWS_ENDPOINT_URL") {
+			continue
+		}
+		if other, ok := lookup(name); ok && other != value {
+			return false
+		}
+		names = true
+	}
+	return names
 }
 
 // WriteFile writes a settings file of these values, with comment before them,

@@ -132,36 +132,70 @@ func TestWriteFileRefusesWhatItCouldNotReadBack(t *testing.T) {
 	}
 }
 
-func TestExportAWSLeavesWhatIsSet(t *testing.T) {
+// A person who works with AWS has its variables in the shell, and they must not
+// be taken to the servers of local mode.
+func TestExportAWS(t *testing.T) {
 	t.Parallel()
-	file := &settings.File{Path: "env", Values: map[string]string{
-		"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+	const endpoint = "http://127.0.0.1:1"
+	local := map[string]string{
+		"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": endpoint,
 		"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret", "PENSTOCK_INPUT": "s3://in",
-	}}
+	}
+	set := func(base map[string]string, more ...string) map[string]string {
+		all := maps.Clone(base)
+		delete(all, "PENSTOCK_INPUT")
+		for i := 0; i < len(more); i += 2 {
+			all[more[i]] = more[i+1]
+		}
+		return all
+	}
 	for _, test := range []struct {
-		name string
-		env  map[string]string
-		want map[string]string
+		name            string
+		file, env, want map[string]string
 	}{
+		{"an empty environment takes all of AWS", local, nil, set(local)},
 		{
-			"an empty environment takes all of AWS", nil,
-			map[string]string{"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret"},
+			"servers of the file's have its region, its credentials, and no others",
+			local,
+			map[string]string{"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "mine", "AWS_SESSION_TOKEN": "mine", "AWS_PROFILE": "work"},
+			set(local, "AWS_SESSION_TOKEN", "", "AWS_PROFILE", ""),
 		},
 		{
-			"what is set stays",
+			"the same when a shell has read the file",
+			local,
+			map[string]string{"AWS_ENDPOINT_URL_S3": endpoint, "AWS_SESSION_TOKEN": "mine"},
+			set(local, "AWS_SESSION_TOKEN", ""),
+		},
+		{
+			"another endpoint leaves all that is set",
+			local,
+			map[string]string{"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:2", "AWS_REGION": "eu-west-1", "AWS_PROFILE": "work"},
+			map[string]string{"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret"},
+		},
+		{
+			"servers without credentials in the file have the environment's",
+			map[string]string{"AWS_ENDPOINT_URL_S3": endpoint, "AWS_REGION": "us-east-1"},
+			map[string]string{"AWS_REGION": "eu-west-1", "AWS_SESSION_TOKEN": "mine", "AWS_PROFILE": "work"},
+			map[string]string{"AWS_ENDPOINT_URL_S3": endpoint, "AWS_REGION": "us-east-1"},
+		},
+		{
+			"without an endpoint what is set stays",
+			map[string]string{"AWS_REGION": "us-east-1", "AWS_PROFILE": "file"},
 			map[string]string{"AWS_REGION": "eu-west-1"},
-			map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret"},
+			map[string]string{"AWS_PROFILE": "file"},
 		},
 		{
-			"credentials are not mixed",
+			"without an endpoint credentials are not mixed",
+			map[string]string{"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"},
 			map[string]string{"AWS_SECRET_ACCESS_KEY": "mine"},
-			map[string]string{"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+			map[string]string{"AWS_REGION": "us-east-1"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			got := map[string]string{}
 			set := func(name, value string) error { got[name] = value; return nil }
+			file := &settings.File{Path: "env", Values: test.file}
 			if err := file.ExportAWS(from(test.env), set); err != nil {
 				t.Fatal(err)
 			}
@@ -171,6 +205,7 @@ func TestExportAWSLeavesWhatIsSet(t *testing.T) {
 		})
 	}
 	fault := errors.New("no")
+	file := &settings.File{Path: "env", Values: local}
 	if err := file.ExportAWS(from(nil), func(string, string) error { return fault }); !errors.Is(err, fault) {
 		t.Errorf("error is %v, want that of set", err)
 	}

@@ -90,3 +90,16 @@ func ExampleName() {
 	fmt.Println(settings.Name("queue-url"))
 	// Output: PENSTOCK_QUEUE_URL
 }
+
+func TestAccountIsTheOneThatAQueuesURLNames(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"https://sqs.eu-west-1.amazonaws.com/123456789012/penstock": "123456789012",
+		"http://127.0.0.1:9324/000000000000/q":                      "000000000000",
+		"http://127.0.0.1:9324/queue/q":                             "",
+	} {
+		if got := settings.Account(url); got != want {
+			t.Errorf("of %s it is %q, want %q", url, got, want)
+		}
+	}
+}

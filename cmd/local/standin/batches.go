@@ -60,15 +60,11 @@ type sendEntry struct {
 	outgoing
 }
 
-func (c *call) sendBatch(in *struct {
-	QueueUrl string
-	Entries  []sendEntry
+func (c *call) sendBatch(name string, in *struct {
+	onQueue
+	Entries []sendEntry
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	if err := checkBatch(in.Entries, func(e *sendEntry) string { return e.ID }); err != nil {
 		return nil, err
 	}

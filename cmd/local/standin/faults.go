@@ -28,11 +28,12 @@ const (
 	// Fail answers with Code and Status and executes nothing.
 	Fail Kind = "fail"
 	// Duplicate leaves a second copy of what ReceiveMessage delivers in the
-	// queue, with the same ids and a life of its own.
+	// queue, with the same ids and a life of its own; not of what has been
+	// received mostRepeated times.
 	Duplicate Kind = "duplicate"
 	// Expire ends visibility early: of what ReceiveMessage delivers right
-	// after it; of the receipts that a delete or a visibility change names
-	// right before it.
+	// after it, unless it has been received mostRepeated times; of the receipts
+	// that a delete or a visibility change names right before it.
 	Expire Kind = "expire"
 	// Delay waits before the call is executed.
 	Delay Kind = "delay"
@@ -184,19 +185,26 @@ func (f *Fault) before(ctx context.Context, w http.ResponseWriter) bool {
 	return false
 }
 
+// mostRepeated bounds how often a fault has a message delivered anew. While
+// nothing else waits, it is received again at once, up to a thousand times a
+// second, and at the queue's maxReceiveCount it would be dead-lettered by
+// nobody's fault.
+const mostRepeated = 20
+
 // afterReceive does what a fault does to deliveries.
 func (c *call) afterReceive(queue string, deliveries []broker.Delivery) error {
-	switch c.fault.Kind {
-	case Duplicate:
-		return c.broker.Duplicate(queue, deliveries)
-	case Expire:
-		receipts := make([]string, len(deliveries))
-		for i, d := range deliveries {
-			receipts[i] = d.Receipt
-		}
-		return c.broker.Expire(queue, receipts)
+	if c.fault.Kind != Duplicate && c.fault.Kind != Expire {
+		return nil
 	}
-	return nil
+	struck := slices.DeleteFunc(slices.Clone(deliveries), func(d broker.Delivery) bool { return d.Receives >= mostRepeated })
+	if c.fault.Kind == Duplicate {
+		return c.broker.Duplicate(queue, struck)
+	}
+	receipts := make([]string, len(struck))
+	for i, d := range struck {
+		receipts[i] = d.Receipt
+	}
+	return c.broker.Expire(queue, receipts)
 }
 
 // serveFaults is the control path.

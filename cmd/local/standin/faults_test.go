@@ -74,6 +74,23 @@ func TestDuplicateFaultDeliversTwice(t *testing.T) {
 	}
 }
 
+// A chain of copies without an end would take an innocent message to the queue's
+// maxReceiveCount.
+func TestCopiesOfCopiesComeToAnEnd(t *testing.T) {
+	w := onStandIn(t)
+	w.send("m")
+	inject(w, standin.Fault{Action: "ReceiveMessage", Kind: standin.Duplicate, Count: -1})
+	n := 0
+	for len(w.receive(1, 0)) > 0 {
+		if n++; n > 50 {
+			t.Fatal("there is no end of them")
+		}
+	}
+	if n < 10 {
+		t.Errorf("it was delivered %d times", n)
+	}
+}
+
 func TestExpireFaultLosesTheLease(t *testing.T) {
 	w := onStandIn(t)
 	w.send("m")
@@ -89,6 +106,21 @@ func TestExpireFaultLosesTheLease(t *testing.T) {
 		if got := w.receive(1, 0); len(got) != 1 {
 			t.Errorf("received %d messages, want 1", len(got))
 		}
+	}
+}
+
+func TestExpireFaultAloneDeadLettersNothing(t *testing.T) {
+	w := onStandIn(t)
+	w.send("m")
+	inject(w, standin.Fault{Action: "ReceiveMessage", Kind: standin.Expire, Count: -1})
+	n := 0
+	for len(w.receive(1, 0)) > 0 {
+		if n++; n > 50 {
+			t.Fatal("its visibility ends early for ever")
+		}
+	}
+	if n < 10 {
+		t.Errorf("it was delivered %d times", n)
 	}
 }
 

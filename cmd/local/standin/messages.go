@@ -88,15 +88,11 @@ func sequence(n uint64) string {
 	return strings.Repeat("0", 20-len(s)) + s
 }
 
-func (c *call) send(in *struct {
-	QueueUrl string
+func (c *call) send(name string, in *struct {
+	onQueue
 	outgoing
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	m, err := in.message(c.sender)
 	if err != nil {
 		return nil, err
@@ -108,8 +104,8 @@ func (c *call) send(in *struct {
 	return sentReply("", s), nil
 }
 
-func (c *call) receive(in *struct {
-	QueueUrl                    string
+func (c *call) receive(name string, in *struct {
+	onQueue
 	MaxNumberOfMessages         *int
 	VisibilityTimeout           *int
 	WaitTimeSeconds             *int
@@ -118,10 +114,6 @@ func (c *call) receive(in *struct {
 	MessageAttributeNames       []string
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	o := broker.ReceiveOptions{Max: 1, Visibility: seconds(in.VisibilityTimeout), Wait: seconds(in.WaitTimeSeconds)}
 	if in.MaxNumberOfMessages != nil {
 		if o.Max = *in.MaxNumberOfMessages; o.Max == 0 {

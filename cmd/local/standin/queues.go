@@ -41,9 +41,6 @@ func missing(parameter string) error {
 	return broker.Errorf(broker.MissingParameter, "The request must contain the parameter %s.", parameter)
 }
 
-// onQueue is the input of actions that name just a queue.
-type onQueue struct{ QueueUrl string }
-
 func (c *call) createQueue(in *struct {
 	QueueName  string
 	Attributes map[string]string
@@ -59,19 +56,11 @@ func (c *call) createQueue(in *struct {
 	return map[string]string{"QueueUrl": c.url(in.QueueName)}, nil
 }
 
-func (c *call) deleteQueue(in *onQueue) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
+func (c *call) deleteQueue(name string, _ *onQueue) (any, error) {
 	return nil, c.broker.DeleteQueue(name)
 }
 
-func (c *call) purgeQueue(in *onQueue) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
+func (c *call) purgeQueue(name string, _ *onQueue) (any, error) {
 	return nil, c.broker.PurgeQueue(name)
 }
 
@@ -108,16 +97,12 @@ func (c *call) listQueues(in *struct {
 	}{urls, next}, nil
 }
 
-func (c *call) deadLetterSources(in *struct {
-	QueueUrl   string
+func (c *call) deadLetterSources(name string, in *struct {
+	onQueue
 	MaxResults *int
 	NextToken  string
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	names, err := c.broker.DeadLetterSources(name)
 	if err != nil {
 		return nil, err
@@ -166,15 +151,11 @@ func (c *call) page(names []string, limit *int, token string) (urls []string, ne
 	return urls, next, nil
 }
 
-func (c *call) attributes(in *struct {
-	QueueUrl       string
+func (c *call) attributes(name string, in *struct {
+	onQueue
 	AttributeNames []string
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	attributes, err := c.broker.Attributes(name, in.AttributeNames)
 	if err != nil {
 		return nil, err
@@ -184,26 +165,18 @@ func (c *call) attributes(in *struct {
 	}{attributes}, nil
 }
 
-func (c *call) setAttributes(in *struct {
-	QueueUrl   string
+func (c *call) setAttributes(name string, in *struct {
+	onQueue
 	Attributes map[string]string
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	if len(in.Attributes) == 0 {
 		return nil, missing("Attribute.Name")
 	}
 	return nil, c.broker.SetAttributes(name, in.Attributes)
 }
 
-func (c *call) listTags(in *onQueue) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
+func (c *call) listTags(name string, _ *onQueue) (any, error) {
 	tags, err := c.broker.Tags(name)
 	if err != nil {
 		return nil, err
@@ -213,27 +186,19 @@ func (c *call) listTags(in *onQueue) (any, error) {
 	}{tags}, nil
 }
 
-func (c *call) tag(in *struct {
-	QueueUrl string
-	Tags     map[string]string
+func (c *call) tag(name string, in *struct {
+	onQueue
+	Tags map[string]string
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	return nil, c.broker.Tag(name, in.Tags)
 }
 
-func (c *call) untag(in *struct {
-	QueueUrl string
-	TagKeys  []string
+func (c *call) untag(name string, in *struct {
+	onQueue
+	TagKeys []string
 },
 ) (any, error) {
-	name, err := c.queue(in.QueueUrl)
-	if err != nil {
-		return nil, err
-	}
 	return nil, c.broker.Untag(name, in.TagKeys)
 }
 

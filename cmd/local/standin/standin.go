@@ -77,21 +77,37 @@ func op[In any](fn func(*call, *In) (any, error)) action {
 	}
 }
 
+// onQueue is in the input of actions on one queue.
+type onQueue struct{ QueueUrl string }
+
+func (q onQueue) url() string { return q.QueueUrl }
+
+// opOn makes an action of a function on one queue, which it is told by name.
+func opOn[In interface{ url() string }](fn func(c *call, name string, in *In) (any, error)) action {
+	return op(func(c *call, in *In) (any, error) {
+		name, err := c.queue((*in).url())
+		if err != nil {
+			return nil, err
+		}
+		return fn(c, name, in)
+	})
+}
+
 var actions = map[string]action{
 	"CreateQueue":                  op((*call).createQueue),
-	"DeleteQueue":                  op((*call).deleteQueue),
+	"DeleteQueue":                  opOn((*call).deleteQueue),
 	"GetQueueUrl":                  op((*call).queueURL),
 	"ListQueues":                   op((*call).listQueues),
-	"GetQueueAttributes":           op((*call).attributes),
-	"SetQueueAttributes":           op((*call).setAttributes),
-	"PurgeQueue":                   op((*call).purgeQueue),
-	"ListDeadLetterSourceQueues":   op((*call).deadLetterSources),
-	"ListQueueTags":                op((*call).listTags),
-	"TagQueue":                     op((*call).tag),
-	"UntagQueue":                   op((*call).untag),
-	"SendMessage":                  op((*call).send),
-	"SendMessageBatch":             op((*call).sendBatch),
-	"ReceiveMessage":               op((*call).receive),
+	"GetQueueAttributes":           opOn((*call).attributes),
+	"SetQueueAttributes":           opOn((*call).setAttributes),
+	"PurgeQueue":                   opOn((*call).purgeQueue),
+	"ListDeadLetterSourceQueues":   opOn((*call).deadLetterSources),
+	"ListQueueTags":                opOn((*call).listTags),
+	"TagQueue":                     opOn((*call).tag),
+	"UntagQueue":                   opOn((*call).untag),
+	"SendMessage":                  opOn((*call).send),
+	"SendMessageBatch":             opOn((*call).sendBatch),
+	"ReceiveMessage":               opOn((*call).receive),
 	"DeleteMessage":                op((*call).deleteMessage),
 	"DeleteMessageBatch":           op((*call).deleteBatch),
 	"ChangeMessageVisibility":      op((*call).changeVisibility),

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/penstock/penstock/cmd/local/standin"
 	"github.com/penstock/penstock/cmd/local/standin/broker"
+	psqs "github.com/penstock/penstock/queue/sqs"
 )
 
 // endpoint is another implementation of SQS to run the tests of this file
@@ -82,7 +83,7 @@ func client(endpoint string) *sqs.Client {
 		Region:       "us-east-1",
 		Credentials:  credentials.NewStaticCredentialsProvider("key", "secret", ""),
 		Retryer:      aws.NopRetryer{},
-	})
+	}, psqs.WholeReplies)
 }
 
 func (w *wire) create(name string, attributes map[string]string) *string {

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock/penstock/cmd/penstock/outcome"
+	"github.com/penstock/penstock/cmd/internal/outcome"
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
 )

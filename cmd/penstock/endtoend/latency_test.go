@@ -4,7 +4,6 @@ package endtoend
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -41,10 +40,5 @@ func BenchmarkUploadToResult(b *testing.B) {
 	for b.Loop() {
 		took = append(took, once(fmt.Sprint("timed/", len(took))))
 	}
-	slices.Sort(took)
-	at := func(share float64) float64 {
-		return took[int(share*float64(len(took)-1))].Seconds() * 1000
-	}
-	b.ReportMetric(at(0.5), "p50-ms")
-	b.ReportMetric(at(0.99), "p99-ms")
+	report(b, took)
 }

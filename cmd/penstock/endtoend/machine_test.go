@@ -87,10 +87,10 @@ func newMachine(t testing.TB, more ...string) *machine {
 	return m
 }
 
-// start starts local mode and waits until it says that it runs.
-func (m *machine) start() {
+// start starts local mode, with more flags, and waits until it says that it runs.
+func (m *machine) start(more ...string) {
 	m.Helper()
-	m.cmd = exec.Command(program(m.TB, "penstock"), "local", "-s3-port", "0", "-sqs-port", "0")
+	m.cmd = exec.Command(program(m.TB, "penstock"), append([]string{"local", "-s3-port", "0", "-sqs-port", "0", "-http-port", "0"}, more...)...)
 	m.cmd.Dir, m.cmd.Env, m.cmd.Stderr = m.dir, m.env, m.said
 	stdout, err := m.cmd.StdoutPipe()
 	if err != nil {

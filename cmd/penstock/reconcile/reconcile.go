@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/penstock/penstock/cmd/internal/outcome"
 	"github.com/penstock/penstock/cmd/internal/producer"
-	"github.com/penstock/penstock/cmd/penstock/outcome"
 	"github.com/penstock/penstock/queue"
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
@@ -36,6 +36,10 @@ type Reconciler struct {
 	Prefix    string           // of keys below each input location; empty for all
 	MinAge    time.Duration    // of the uploads that are looked at: the events of later ones may be on their way
 	Now       func() time.Time // by the store's clock
+
+	// Group gives the MessageGroupId of what is enqueued. Nil gives none, which
+	// a FIFO queue does not take.
+	Group func(request.Request) string
 
 	Missing  func(storage.Ref)        // is told of each input that is to be enqueued
 	Trouble  func(storage.Ref, error) // is told what went wrong with one input; the others go on
@@ -261,7 +265,7 @@ func (r *Reconciler) enqueue(ctx context.Context, inputs []*input) {
 			for i, in := range batch {
 				requests[i] = in.request
 			}
-			for i, err := range producer.Enqueue(ctx, r.Queue, requests) {
+			for i, err := range producer.Enqueue(ctx, r.Queue, r.Group, requests) {
 				if err != nil {
 					batch[i].fate, batch[i].err = unknown, fmt.Errorf("enqueue it: %w", err)
 				}

@@ -17,9 +17,12 @@ func (s *Stack) Settings() map[string]string {
 		"AWS_ENDPOINT_URL_S3":   s.S3,
 		"AWS_ENDPOINT_URL_SQS":  s.SQS,
 		"PENSTOCK_QUEUE_URL":    s.QueueURL,
-		"PENSTOCK_INPUT":        Input,
-		"PENSTOCK_OUTPUT":       Output,
-		"PENSTOCK_FAILURE":      Failure,
+
+		"PENSTOCK_BATCH_QUEUE_URL": s.BatchURL,
+
+		"PENSTOCK_INPUT":   Input,
+		"PENSTOCK_OUTPUT":  Output,
+		"PENSTOCK_FAILURE": Failure,
 	}
 }
 
@@ -65,5 +68,8 @@ func (s *Stack) workerSettings(addr string) map[string]string {
 }
 
 // otherPlaces are settings that name a place, beside those that the stack
-// sets itself.
-var otherPlaces = []string{"PENSTOCK_STATE", "PENSTOCK_DEAD_LETTER_URL", "PENSTOCK_MODEL", "PENSTOCK_ADDR"}
+// sets itself. Topics are AWS's, of which the local credentials know nothing.
+var otherPlaces = []string{
+	"PENSTOCK_STATE", "PENSTOCK_DEAD_LETTER_URL", "PENSTOCK_MODEL", "PENSTOCK_ADDR",
+	"PENSTOCK_SUCCESS_TOPIC", "PENSTOCK_ERROR_TOPIC", "PENSTOCK_INCLUDE_RESPONSE_IN",
+}

@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// openLog begins a program's log anew, and mirrors it where that is wanted.
-func (s *Stack) openLog(name string) (io.Writer, error) {
+// OpenLog begins a log anew, and mirrors it where that is wanted. Close closes
+// it.
+func (s *Stack) OpenLog(name string) (io.Writer, error) {
 	if err := os.MkdirAll(s.config.Logs, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder for logs: %w", err)
 	}
@@ -52,6 +53,17 @@ func (e *DiedError) Error() string {
 	}
 	return fmt.Sprintf("%s ended (%s)%s; its log is %s", e.Name, e.How, reason, e.Log)
 }
+
+// Refused says that the program did not take its settings, its queue or its
+// model: the worker and bin/local end with the exit code 2 then. So does a Go
+// program that panics, whose last words are where it was, or that TensorFlow
+// aborts, whose last words are the processor's registers.
+func (e *DiedError) Refused() bool {
+	return e.How == "exit status 2" && len(e.Tail) > 0 && !crash.MatchString(e.Tail[len(e.Tail)-1])
+}
+
+// crash is the last line of Go's account of a panic, or of a signal.
+var crash = regexp.MustCompile(`\.(go|s):\d+( \+0x[0-9a-f]+)?$|^[a-z]+ +0x[0-9a-f]+$`)
 
 // reasonIn is what a log line says: for a line of zap's JSON its message and
 // its error, else the line.

@@ -27,6 +27,7 @@ const (
 	Output    = "s3://" + Bucket + "/out/"
 	Failure   = "s3://" + Bucket + "/failed/"
 	queueName = "penstock"
+	batchName = "penstock-batch"
 	region    = "us-east-1"
 )
 
@@ -55,6 +56,10 @@ type Config struct {
 type Stack struct {
 	S3, SQS  string // URLs
 	QueueURL string
+	BatchURL string // of the queue of batch jobs
+	// Workers are the addresses of the workers' /readyz and /metrics, once they
+	// were started.
+	Workers []string
 
 	accessKey, secretKey string // no secret: S3 listens on this machine's loopback address alone
 
@@ -104,7 +109,7 @@ func (s *Stack) startLocal(ctx context.Context) error {
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		return fmt.Errorf("make the state folder: %w", err)
 	}
-	log, err := s.openLog("local.log")
+	log, err := s.OpenLog("local.log")
 	if err != nil {
 		return err
 	}
@@ -113,7 +118,7 @@ func (s *Stack) startLocal(ctx context.Context) error {
 		Name: "local S3 and SQS", Path: s.config.Local,
 		Args: []string{
 			"-state", state, "-s3-addr", loopback(s.config.S3Port), "-sqs-addr", loopback(s.config.SQSPort),
-			"-buckets", Bucket, "-queues", queueName, "-region", region,
+			"-buckets", Bucket, "-queues", queueName + "," + batchName, "-region", region,
 		},
 		Env: s.environment(nil), Hold: s.config.Hold, Output: log, First: func(line string) { first <- line },
 	})
@@ -134,10 +139,10 @@ func (s *Stack) startLocal(ctx context.Context) error {
 
 func (s *Stack) announced(line string) error {
 	var r ready
-	if err := json.Unmarshal([]byte(line), &r); err != nil || r.S3 == "" || r.SQS == "" || r.Queues[queueName] == "" {
+	if err := json.Unmarshal([]byte(line), &r); err != nil || r.S3 == "" || r.SQS == "" || r.Queues[queueName] == "" || r.Queues[batchName] == "" {
 		return fmt.Errorf("local S3 and SQS said %q, which is not where they are; are bin/local and bin/penstock of one build?", line)
 	}
-	s.S3, s.SQS, s.QueueURL = r.S3, r.SQS, r.Queues[queueName]
+	s.S3, s.SQS, s.QueueURL, s.BatchURL = r.S3, r.SQS, r.Queues[queueName], r.Queues[batchName]
 	s.accessKey, s.secretKey = r.AccessKey, r.SecretKey
 	return nil
 }

@@ -53,8 +53,12 @@ func playLocal(args []string) {
 		fmt.Fprintln(os.Stderr, `{"level":"info","msg":"good bye"}`)
 		os.Exit(1)
 	}
-	queueURL := "http://" + value("-sqs-addr") + "/000000000000/" + value("-queues")
-	fmt.Printf(`{"s3":"http://%s","sqs":"http://%s","queues":{"penstock":%q},"accessKey":"a","secretKey":"b"}`+"\n", value("-s3-addr"), value("-sqs-addr"), queueURL)
+	queues := make(map[string]string)
+	for name := range strings.SplitSeq(value("-queues"), ",") {
+		queues[name] = "http://" + value("-sqs-addr") + "/000000000000/" + name
+	}
+	urls, _ := json.Marshal(queues)
+	fmt.Printf(`{"s3":"http://%s","sqs":"http://%s","queues":%s,"accessKey":"a","secretKey":"b"}`+"\n", value("-s3-addr"), value("-sqs-addr"), urls)
 	io.Copy(io.Discard, os.Stdin)
 	fmt.Println("local ended")
 }
@@ -88,6 +92,7 @@ func config(t *testing.T) stack.Config {
 		Environ: []string{
 			roleVariable + "=stack", "PENSTOCK_MAX_BATCH_SIZE=7",
 			"AWS_PROFILE=mine", "AWS_ACCESS_KEY_ID=real", "PENSTOCK_INPUT=s3://real/in", "PENSTOCK_STATE=s3://real/state",
+			"PENSTOCK_SUCCESS_TOPIC=arn:aws:sns:eu-west-1:1:done", "PENSTOCK_INCLUDE_RESPONSE_IN=success",
 		},
 	}
 }
@@ -166,7 +171,8 @@ func TestAWorkerSeesThisStackAndNoOther(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"PENSTOCK_MODEL": "digits", "PENSTOCK_MAX_BATCH_SIZE": "7", "AWS_PROFILE": "", "PENSTOCK_STATE": "",
-		"PENSTOCK_QUEUE_URL": s.QueueURL, "AWS_ENDPOINT_URL_S3": s.S3,
+		"PENSTOCK_SUCCESS_TOPIC": "", "PENSTOCK_INCLUDE_RESPONSE_IN": "",
+		"PENSTOCK_QUEUE_URL": s.QueueURL, "PENSTOCK_BATCH_QUEUE_URL": s.BatchURL, "AWS_ENDPOINT_URL_S3": s.S3,
 	} {
 		if env[name] != want {
 			t.Errorf("%s is %q, want %q", name, env[name], want)
@@ -200,6 +206,9 @@ func TestAWorkerThatDiesIsStartedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := workerEnvironment(t, s.WorkerLogs())["PENSTOCK_ADDR"]
+	if len(s.Workers) != 1 || s.Workers[0] != addr {
+		t.Errorf("the workers' addresses are %q, want %s", s.Workers, addr)
+	}
 	_, _ = http.Get("http://" + addr + "/crash") // it dies over its answer
 	if line := <-said; !strings.Contains(line, "worker ended (exit status 9)") || !strings.Contains(line, s.WorkerLogs()) {
 		t.Errorf("it said %q", line)

@@ -42,7 +42,7 @@ func (s *Stack) startWorker(ctx context.Context, n int, ready chan<- error) erro
 	if s.config.Workers > 1 {
 		name, logName = fmt.Sprintf("worker %d", n), fmt.Sprintf("worker-%d.log", n)
 	}
-	log, err := s.openLog(logName)
+	log, err := s.OpenLog(logName)
 	if err != nil {
 		return err
 	}
@@ -50,6 +50,7 @@ func (s *Stack) startWorker(ctx context.Context, n int, ready chan<- error) erro
 	if err != nil {
 		return err
 	}
+	s.Workers = append(s.Workers, addr)
 	died := make(chan string, 1) // how it first ended
 	var wasReady atomic.Bool
 	keeper := process.Keeper{

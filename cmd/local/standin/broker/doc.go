@@ -12,6 +12,11 @@
 //
 //   - It delivers in order, each message once a visibility time-out, and
 //     counts exactly. SQS promises none of that on standard queues.
+//   - A short poll finds whatever there is. SQS asks some of its servers, and
+//     an empty answer does not say that the queue is empty.
+//   - A long poll whose caller goes away takes nothing. SQS may hide for a
+//     visibility time-out what it was about to hand over; the handler's fault
+//     drop-reply does the same.
 //   - Fair queues are not imitated: a MessageGroupId on a standard queue is
 //     kept and returned, nothing more.
 //   - A queue's name can be used again at once after DeleteQueue; SQS wants

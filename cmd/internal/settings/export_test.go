@@ -1,0 +1,4 @@
+package settings
+
+// Known is for tests.
+func Known() []string { return known }
