@@ -29,6 +29,10 @@ export GOFLAGS := $(sort $(filter-out -tags=%,$(shell $(GO) env GOFLAGS 2>/dev/n
 
 STEP := bash .ci/step
 
+# Modules of their own, so that what they need stays out of the product's.
+MODULES  := $(patsubst %/go.mod,%,$(shell find cmd deploy queue storage worker -name go.mod))
+EACH_OF_THEM = @for module in $(MODULES); do echo "$(GO) -C $$module $(1) ./..."; $(GO) -C $$module $(1) ./... || exit; done
+
 # The fault rig is a module of its own, for the modules that Toxiproxy needs.
 RIG      = $(GO) -C cmd/internal/faults build -o ../../../.build/faults . && .build/faults
 RIGFLAGS = $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only $(ONLY))
@@ -57,22 +61,26 @@ demo: build ## a guided tour on this machine: no AWS, no Docker
 up: build ## S3, SQS and a worker on this machine, until Ctrl-C
 	@bin/penstock local
 
+.PHONY: deploy
+deploy: need-go ## the stack on AWS: STACK=penstock IMAGE=… PARAMETERS="Name=value …"
+	@bash deploy/deploy.sh
+
 ##@ Check
 
 .PHONY: test
 test: build models ## all tests of all modules
 	$(WITH_LIB) $(GO) test ./...
-	$(GO) -C cmd/local test ./...
-	$(GO) -C cmd/internal/faults test ./...
+	$(call EACH_OF_THEM,test)
 
+# Short: the tests that cut every call in every way cut each in one way only. All
+# that they can run at the same time runs in that as well.
 .PHONY: race
 race: build models ## all tests under the race detector
-	$(WITH_LIB) $(GO) test -race ./...
-	$(GO) -C cmd/local test -race ./...
-	$(GO) -C cmd/internal/faults test -race ./...
+	$(WITH_LIB) $(GO) test -race -short -timeout 20m ./...
+	$(call EACH_OF_THEM,test -race -short -timeout 20m)
 
 .PHONY: test-servers
-test-servers: ## the suites on ElasticMQ and ministack; needs Java and Maven
+test-servers: build ## the suites on ElasticMQ and ministack, and boto3; needs Java and Maven
 	@TAGS=$(TAGS) exec bash .ci/test-servers
 
 .PHONY: verify
@@ -85,9 +93,23 @@ faults: build ## the fault rig; SEED=N repeats a run, ONLY=a,b picks scenarios
 faults-short: build ## its short form, of a few minutes
 	@$(RIG) -short $(RIGFLAGS)
 
+.PHONY: proof-batch proof-batch-short
+proof-batch: build ## batch jobs at scale, with workers killed: ten minutes
+	@$(RIG) -jobs $(RIGFLAGS)
+proof-batch-short: build ## its short form, of two minutes
+	@$(RIG) -jobs -short $(RIGFLAGS)
+
 .PHONY: lint
 lint: need $(LIB) ## gofumpt, go vet, staticcheck, go fix; syntax of Python and shell
 	@bash .ci/lint
+
+.PHONY: lint-deploy
+lint-deploy: build ## what is in deploy/: images, compose, template, rights; no AWS, no Docker
+	@bash .ci/lint-deploy
+
+.PHONY: image
+image: build ## builds the container images without Docker and sees them work; needs root
+	@bash deploy/image/check.sh
 
 .PHONY: fuzz
 fuzz: need $(LIB) ## every fuzz target for FUZZTIME (10s) each
@@ -103,9 +125,27 @@ cover: build models ## which statements the tests reach: .build/cover.html
 bench: need $(LIB) ## the benchmarks that match BENCH (all)
 	@$(WITH_LIB) $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem ./...
 
+# Its figures mean something on a machine that does nothing else.
+.PHONY: bench-door
+bench-door: build ## the front door: acknowledgement at 100 requests/s, upload and call to result
+	@$(GO) test -run='^$$' -bench=Acknowledge -benchtime=3000x ./cmd/penstock/endtoend
+	@$(GO) test -run='^$$' -bench='UploadToResult|PreferWait' -benchtime=1000x ./cmd/penstock/endtoend
+
 .PHONY: soak
 soak: need $(LIB) ## 200,000 requests through one worker: its memory must not grow
 	@$(WITH_LIB) $(GO) run ./cmd/worker/soak -items $(SOAKITEMS)
+
+##@ Deploy
+
+.PHONY: producer-zip
+producer-zip: need-go ## the Lambda function: bin/producer-arm64.zip and -amd64.zip
+	@for arch in arm64 amd64; do \
+	  GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(STEP) "bin/producer-$$arch.zip" bash -eu -c ' \
+	    $(GO) build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -tags=$(TAGS),lambda.norpc -o "$$2" ./cmd/producer; \
+	    unset GOOS GOARCH; mkdir -p bin; $(GO) run ./cmd/producer/pack -o "$$1" "$$2"' \
+	    _ bin/producer-$$arch.zip .build/producer/$$arch/bootstrap || exit; \
+	done
+	@ls -l bin/producer-*.zip | awk '{ printf "  %-24s %.1f MB\n", $$9, $$5 / 1e6 }'
 
 ##@ Other
 
