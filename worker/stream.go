@@ -50,8 +50,9 @@ const (
 // flight is a chunk on its way through the model.
 type flight struct {
 	chunk   *codec.Chunk
-	replies []reply // of its good records, in order
-	landed  chan struct{}
+	landed  chan struct{} // closed when the model is done with it
+	replies []reply       // of its good records, in order; there then
+	err     error         // why there are none; there then
 }
 
 // reply is the model's to consecutive good records.
@@ -125,8 +126,9 @@ func (s *stream) pump(ctx context.Context) error {
 	g.Go(func() error {
 		for f := range flights {
 			<-f.landed
-			if ctx.Err() != nil {
-				continue // the group has its error
+			// Its own error is looked at: the group's context ends a little later.
+			if f.err != nil || ctx.Err() != nil {
+				continue // the group has, or will have, the error
 			}
 			if err := s.write(f); err != nil {
 				return err
@@ -161,13 +163,12 @@ func (s *stream) read(ctx context.Context, g *errgroup.Group, flights chan<- *fl
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		g.Go(func() (err error) {
+		g.Go(func() error {
 			defer close(f.landed)
-			defer s.contain(s.it, request.StagePredict, &err)
 			if chunk.Input != nil {
-				f.replies, err = s.run(ctx, chunk.Input)
+				f.replies, f.err = s.runContained(ctx, chunk.Input)
 			}
-			return err
+			return f.err
 		})
 	}
 }

@@ -9,6 +9,12 @@ import (
 	"github.com/penstock/penstock/worker/model"
 )
 
+// runContained is run, of which a panic is the input's failure.
+func (s *stream) runContained(ctx context.Context, in *codec.Input) (replies []reply, err error) {
+	defer s.contain(s.it, request.StagePredict, &err)
+	return s.run(ctx, in)
+}
+
 // run has the model answer the rows of one chunk. Rows that it refuses are halved
 // until the culprit stands alone.
 func (s *stream) run(ctx context.Context, in *codec.Input) ([]reply, error) {
@@ -23,7 +29,10 @@ func (s *stream) run(ctx context.Context, in *codec.Input) ([]reply, error) {
 		return []reply{{rows: in.Rows, outputs: d.outputs}}, nil
 	case d.err != nil && in.Rows == 1:
 		refused, err := s.refusal(d.err)
-		return []reply{{rows: 1, err: refused}}, err
+		if err != nil {
+			return nil, err
+		}
+		return []reply{{rows: 1, err: refused}}, nil
 	case errors.Is(d.err, errOverrun):
 		return nil, d.err
 	}

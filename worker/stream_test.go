@@ -174,14 +174,16 @@ func TestRecordsWhoseResultIsAnArrayAreRunWhole(t *testing.T) {
 
 // What may pass is tried again before it is taken for the record's fault.
 func TestARecordThatFailsForAReasonThatMayPassIsTriedAgain(t *testing.T) {
-	in(t, func(t *testing.T, p *plant) {
-		w := p.start(runs(fake.FailWhen(func(part []model.Tensor) bool { return slices.Contains(values(part[0]), 7) },
-			&model.Error{Code: "UNKNOWN", Message: "who knows"})))
-		p.submitLines("odd.jsonl", lines(20))
-		p.settled()
-		p.wantLines("odd.jsonl", 20, map[int]string{7: request.CodeModelError})
-		w.wantOutcomes(map[outcome]int{outcomeRetried: 2, outcomeSucceeded: 1})
-	})
+	for range 30 { // a chunk's goroutine, and the one that writes it, end in any order
+		in(t, func(t *testing.T, p *plant) {
+			w := p.start(runs(fake.FailWhen(func(part []model.Tensor) bool { return slices.Contains(values(part[0]), 7) },
+				&model.Error{Code: "UNKNOWN", Message: "who knows"})))
+			p.submitLines("odd.jsonl", lines(20))
+			p.settled()
+			p.wantLines("odd.jsonl", 20, map[int]string{7: request.CodeModelError})
+			w.wantOutcomes(map[outcome]int{outcomeRetried: 2, outcomeSucceeded: 1})
+		})
+	}
 }
 
 func TestRecordsShareBatchesWithOtherMessages(t *testing.T) {
