@@ -39,6 +39,15 @@ type plant struct {
 	sent     int
 }
 
+// brisk is a queue whose polls are short, so that a worker's last one ends soon. A
+// short lease would have that too, and a worker that is not ready when a call
+// takes a second.
+type brisk struct{ *mem.Queue }
+
+func (b brisk) Receive(ctx context.Context, n int, visibility, wait time.Duration) ([]*queue.Message, error) {
+	return b.Queue.Receive(ctx, n, visibility, min(wait, 500*time.Millisecond))
+}
+
 func testdata(name string) string {
 	return filepath.Join("..", "..", "worker", "model", "testdata", filepath.FromSlash(name))
 }
@@ -50,11 +59,10 @@ func newPlant(t *testing.T) *plant {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	q := mem.New(mem.Options{})
+	q := brisk{mem.New(mem.Options{})}
 	p := &plant{t: t, store: memstore.New("models", "uploads", "results"), logs: logs, registry: prometheus.NewRegistry()}
 	p.cfg = worker.Config{
 		Queue: q, Requests: q, Store: p.store, Locations: locations, Log: zap.New(core), Metrics: p.registry,
-		VisibilityTimeout: 3 * time.Second, // so that its last poll ends soon
 	}
 	return p
 }
