@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/penstock/penstock/cmd/internal/clients/clientstest"
 	"github.com/penstock/penstock/cmd/internal/settings"
 )
 
@@ -71,11 +72,7 @@ func TestRunEnqueuesByAWSsOwnSettings(t *testing.T) {
 		io.WriteString(w, `{"Successful":[{"Id":"0","MessageId":"1"}]}`)
 	}))
 	defer server.Close()
-	for name, value := range map[string]string{
-		"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_SQS": server.URL, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-	} {
-		t.Setenv(name, value)
-	}
+	clientstest.Environment(t, "AWS_REGION", "us-east-1", "AWS_ENDPOINT_URL_SQS", server.URL)
 	var stderr bytes.Buffer
 	var handle func(context.Context, json.RawMessage) (any, error)
 	run(t.Context(), env(map[string]string{
@@ -111,11 +108,7 @@ func TestRequestsExpireThoughTheDeadLetterQueueCanNotBeFound(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	for name, value := range map[string]string{
-		"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-	} {
-		t.Setenv(name, value)
-	}
+	clientstest.Environment(t, "AWS_REGION", "us-east-1", "AWS_ENDPOINT_URL", server.URL)
 	run(t.Context(), env(map[string]string{
 		"PENSTOCK_QUEUE_URL": server.URL + "/000000000000/requests",
 		"PENSTOCK_INPUT":     "s3://uploads/in/", "PENSTOCK_OUTPUT": "s3://uploads/out/", "PENSTOCK_FAILURE": "s3://uploads/failed/",

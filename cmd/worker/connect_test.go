@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/penstock/penstock/cmd/internal/clients"
+	"github.com/penstock/penstock/cmd/internal/clients/clientstest"
 	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/storage/mem"
 )
@@ -49,12 +50,7 @@ func connected(t *testing.T) (c *clients.Clients, url string) {
 	t.Helper()
 	server := httptest.NewServer(queues("live", "shut"))
 	t.Cleanup(server.Close)
-	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": server.URL, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y",
-		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-	} {
-		t.Setenv(name, value)
-	}
+	clientstest.Environment(t, "AWS_REGION", "us-east-1", "AWS_ENDPOINT_URL", server.URL)
 	c, err := clients.Open(t.Context(), clients.Options{Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func testModel(name string) string { return filepath.Join("../../worker/model/te
 
 func TestInspectSaysBeforeEachStepWhatItDoes(t *testing.T) {
 	t.Parallel()
-	lines, code, stderr := inspected(t, t.Context(), "-time", "20ms", "-batch-sizes", "1,4", testModel("halfplustwo"))
+	lines, code, stderr := inspected(t, t.Context(), "-time", "200ms", "-batch-sizes", "1,4", testModel("halfplustwo"))
 	if code != exitOK || stderr != "" {
 		t.Fatalf("exit code %d, %q", code, stderr)
 	}
@@ -47,11 +47,19 @@ func TestInspectSaysBeforeEachStepWhatItDoes(t *testing.T) {
 		}
 		doing = append(doing, s.Doing)
 	}
-	if want := []string{"load the model", "warm it up", "run serving_default with 1 row", "run serving_default with 4 rows", ""}; !slices.Equal(doing, want) {
+	last := lines[len(lines)-1].Measured
+	if last.Error != "" || len(last.Signatures) != 1 {
+		t.Fatalf("%+v", last)
+	}
+	want := []string{"load the model", "warm it up", "run serving_default with 1 row"}
+	skipped := len(last.Signatures[0].Skipped)
+	if skipped == 0 { // as four rows are where one took long, on a machine that stood still
+		want = append(want, "run serving_default with 4 rows")
+	}
+	if want = append(want, ""); !slices.Equal(doing, want) {
 		t.Errorf("it said %q, want %q", doing, want)
 	}
-	last := lines[len(lines)-1].Measured
-	if last.Error != "" || last.LoadSeconds <= 0 || last.WarmUpSeconds <= 0 || len(last.Signatures[0].Runs) != 2 || !strings.HasPrefix(last.TensorFlow, "2.") {
+	if last.LoadSeconds <= 0 || last.WarmUpSeconds <= 0 || len(last.Signatures[0].Runs)+skipped != 2 || skipped > 1 || !strings.HasPrefix(last.TensorFlow, "2.") {
 		t.Errorf("%+v", last)
 	}
 }

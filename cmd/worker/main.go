@@ -42,7 +42,7 @@ func main() {
 
 // dispatch runs what the first argument asks for, the worker if it is a flag.
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	verbs := map[string]func(context.Context, []string, io.Writer, io.Writer) int{inspectVerb: inspect, tryVerb: try}
+	verbs := map[string]func(context.Context, []string, io.Writer, io.Writer) int{inspectVerb: inspect, tryVerb: trial}
 	if len(args) > 0 && verbs[args[0]] != nil {
 		return verbs[args[0]](ctx, args[1:], stdout, stderr)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/penstock/penstock/cmd/internal/clients/clientstest"
 	shared "github.com/penstock/penstock/cmd/internal/settings"
 )
 
@@ -25,7 +26,7 @@ func TestEverySettingIsKnown(t *testing.T) {
 
 // A setting that was misspelt may be the one that is missing.
 func TestARefusalTellsOfMisspeltSettings(t *testing.T) {
-	t.Setenv("PENSTOCK_QUEUE_ULR", "http://127.0.0.1:1/1/q")
+	clientstest.Environment(t, "PENSTOCK_QUEUE_ULR", "http://127.0.0.1:1/1/q")
 	var stderr bytes.Buffer
 	code := run(t.Context(), []string{"-model", "m"}, &stderr, &stderr)
 	if code != exitSettings || !strings.Contains(stderr.String(), "queue-url: no queue is given") || !strings.Contains(stderr.String(), "did you mean PENSTOCK_QUEUE_URL?") {
@@ -34,13 +35,14 @@ func TestARefusalTellsOfMisspeltSettings(t *testing.T) {
 }
 
 func TestAMisspeltSettingIsWarnedOfAtTheStart(t *testing.T) {
-	t.Setenv("PENSTOCK_MAX_BATCH_SIZ", "7")
-	t.Setenv("PENSTOCK_FILTER_PREFIX", "in/") // the producer's
-	t.Setenv("AWS_REGION", "us-east-1")
-	t.Setenv("AWS_MAX_ATTEMPTS", "1")
-	t.Setenv("AWS_ACCESS_KEY_ID", "a")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "b")
-	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1") // nobody answers, and so the start ends there
+	clientstest.Environment(
+		t,
+		"PENSTOCK_MAX_BATCH_SIZ", "7",
+		"PENSTOCK_FILTER_PREFIX", "in/", // the producer's
+		"AWS_REGION", "us-east-1",
+		"AWS_MAX_ATTEMPTS", "1",
+		"AWS_ENDPOINT_URL", "http://127.0.0.1:1", // nobody answers, and so the start ends there
+	)
 	var stderr bytes.Buffer
 	code := run(t.Context(), []string{
 		"-model", t.TempDir(), "-queue-url", "http://127.0.0.1:1/1/q", "-addr", "127.0.0.1:0",

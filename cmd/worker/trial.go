@@ -72,6 +72,12 @@ func (l loader) try(ctx context.Context, v source.Version) error {
 	return fmt.Errorf("model %s: the process that tried to load it ended: %w%s", l.from.Named().URI, err, words)
 }
 
+// trial is a process that does nothing but try.
+func trial(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	sacrifice()
+	return try(ctx, args, stdout, stderr)
+}
+
 // try loads a model, warms it up, and says on stdout why it can't be served, if
 // so.
 func try(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -91,7 +97,6 @@ func try(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "worker try takes one directory, with a SavedModel in it")
 		return exitSettings
 	}
-	sacrifice()
 	if err := tryModel(ctx, f.Arg(0), file, o); err != nil {
 		fmt.Fprintln(stdout, err)
 		return exitRefused

@@ -10,7 +10,6 @@ import (
 
 func TestTheGuaranteesNameTestsThatExist(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join("..", "..", "..")
 	doc, err := os.ReadFile(filepath.Join(root, "docs", "guarantees.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -20,17 +19,11 @@ func TestTheGuaranteesNameTestsThatExist(t *testing.T) {
 		t.Fatalf("docs/guarantees.md names only %d tests", len(named))
 	}
 	var tests strings.Builder
-	err = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
+	goFiles(t, func(path string, source []byte) {
+		if strings.HasSuffix(path, "_test.go") {
+			tests.Write(source)
 		}
-		b, err := os.ReadFile(path)
-		tests.Write(b)
-		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, name := range named {
 		if !strings.Contains(tests.String(), "\nfunc "+name[1]+"(") {
 			t.Errorf("docs/guarantees.md names %s, which is nowhere", name[1])

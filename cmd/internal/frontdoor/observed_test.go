@@ -5,9 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -16,48 +16,82 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
+// wire is a connection in memory, so that its time is the bubble's, and the
+// listener that it is the only one of.
+type wire struct {
+	net.Conn
+	accept chan net.Conn
+}
+
+// ReadFrom takes a result whole, as a connection of TCP does.
+func (w wire) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w.Conn}, r)
+}
+
+func (w wire) Accept() (net.Conn, error) {
+	if c, ok := <-w.accept; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (w wire) Addr() net.Addr { return w.LocalAddr() }
+
+// dial serves h on a connection, and gives the caller's end of it.
+func dial(t *testing.T, h http.HandlerFunc) net.Conn {
+	t.Helper()
+	caller, served := net.Pipe()
+	w := wire{served, make(chan net.Conn, 1)}
+	w.accept <- w
+	server := &http.Server{Handler: h}
+	go func() { _ = server.Serve(w) }() // until it is closed
+	t.Cleanup(func() {
+		close(w.accept)
+		_ = caller.Close()
+		_ = server.Close()
+	})
+	return caller
+}
+
 func TestACallerWhoDoesNotTakeTheResultIsGivenUp(t *testing.T) {
 	t.Parallel()
-	const patience = 300 * time.Millisecond
-	ended := make(chan error, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o := &observed{ResponseWriter: w, patience: patience}
-		if r.URL.Path == "/small" {
-			_, _ = io.Copy(o, strings.NewReader("small"))
-			return
+	synctest.Test(t, func(t *testing.T) {
+		const patience = time.Minute
+		ended := make(chan error, 1)
+		conn := dial(t, func(w http.ResponseWriter, r *http.Request) {
+			o := &observed{ResponseWriter: w, patience: patience}
+			if r.URL.Path == "/small" {
+				_, _ = io.Copy(o, strings.NewReader("small"))
+				return
+			}
+			_, err := io.Copy(o, zeros{})
+			ended <- err
+		})
+		replies := bufio.NewReader(conn)
+		for range 2 { // the second when the first one's time is long over
+			if _, err := io.WriteString(conn, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(replies, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(res.Body); string(body) != "small" {
+				t.Errorf("answer %q, error %v", body, err)
+			}
+			time.Sleep(2 * patience)
 		}
-		_, err := io.Copy(o, zeros{})
-		ended <- err
-	}))
-	defer server.Close()
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(server.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	replies := bufio.NewReader(conn)
-	for range 2 { // the second when the first one's time is long over
-		if _, err := io.WriteString(conn, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		began := time.Now()
+		if _, err := io.WriteString(conn, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		res, err := http.ReadResponse(replies, nil)
-		if err != nil {
-			t.Fatal(err)
+		select {
+		case err := <-ended:
+			if took := time.Since(began); err == nil || took != patience {
+				t.Errorf("a result without end was given up after %v: %v", took, err)
+			}
+		case <-time.After(10 * patience):
+			t.Error("the call waits for a caller who takes nothing")
 		}
-		if body, err := io.ReadAll(res.Body); string(body) != "small" {
-			t.Errorf("answer %q, error %v", body, err)
-		}
-		time.Sleep(2 * patience)
-	}
-	if _, err := io.WriteString(conn, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-ended:
-		if err == nil {
-			t.Error("a result without end was sent")
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("the call waits for a caller who takes nothing")
-	}
+	})
 }

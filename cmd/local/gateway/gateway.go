@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/versity/versitygw/auth"
@@ -66,6 +67,9 @@ type Config struct {
 	OnEvent func(ctx context.Context, body []byte) error
 	// Logger gets what went wrong with events. Default: nothing is logged.
 	Logger *zap.Logger
+
+	free      func(addr string) (string, error) // freeAddr, but in tests
+	listening func()                            // called before the first connection is taken, in tests
 }
 
 // Gateway is a running endpoint.
@@ -92,6 +96,19 @@ func Open(ctx context.Context, config Config) (*Gateway, error) {
 	if config.Region == "" {
 		config.Region = "us-east-1"
 	}
+	if config.free == nil {
+		config.free = freeAddr
+	}
+	for attempt := 1; ; attempt++ {
+		g, err := open(ctx, config)
+		if attempt == startAttempts || !errors.Is(err, syscall.EADDRINUSE) || !choosesPort(config.Addr) {
+			return g, err
+		}
+	}
+}
+
+// open starts the endpoint once.
+func open(ctx context.Context, config Config) (*Gateway, error) {
 	if !running.CompareAndSwap(false, true) {
 		return nil, errors.New("start S3: there is one already, and a process can have only one")
 	}
@@ -115,7 +132,7 @@ func newGateway(config Config) (_ *Gateway, listening chan struct{}, err error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	addr, err := freeAddr(config.Addr)
+	addr, err := config.free(config.Addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +154,12 @@ func newGateway(config Config) (_ *Gateway, listening chan struct{}, err error) 
 		s3api.WithQuiet(),
 		s3api.WithHealth(healthPath),
 		s3api.WithKeepAlive(),
-		s3api.WithOnListen(func() { close(listening) }),
+		s3api.WithOnListen(func() {
+			close(listening)
+			if config.listening != nil {
+				config.listening()
+			}
+		}),
 	)
 	if err != nil {
 		cancel()
@@ -181,14 +203,27 @@ func (g *Gateway) Close() error {
 		failed = g.err // it ended by itself
 	default:
 	}
-	if err := g.server.ShutDown(); err != nil {
-		g.log.Warn("S3 connections were still open at shutdown", zap.Error(err))
-	}
+	g.shutDown()
 	g.cancel()
 	<-g.done
 	g.backend.Shutdown()
 	running.Store(false)
 	return failed
+}
+
+// shutDown ends the server. One that listens and has not begun to serve takes
+// no notice of being shut down, and so is told until it has ended.
+func (g *Gateway) shutDown() {
+	for {
+		if err := g.server.ShutDown(); err != nil {
+			g.log.Warn("S3 connections were still open at shutdown", zap.Error(err))
+		}
+		select {
+		case <-g.done:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // openBackend makes the directories and chooses how metadata is kept.
@@ -247,9 +282,18 @@ func keepsAttributes(dir string) bool {
 	return err == nil && string(v) == "1"
 }
 
-// freeAddr turns port 0 into a free port. The gateway can't be given a
-// listener, so another process could take the port in between; it then fails
-// to start and says so.
+// startAttempts is how many free ports are tried: the gateway can't be given a
+// listener, so another process may take the one that was found before the
+// gateway does.
+const startAttempts = 10
+
+// choosesPort says whether the port is free to choose.
+func choosesPort(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	return addr == "" || err == nil && port == "0"
+}
+
+// freeAddr turns port 0 into a free port.
 func freeAddr(addr string) (string, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -154,6 +155,34 @@ func TestOpenReportsWhatIsTakenAndABadBucket(t *testing.T) {
 	_, err = Open(t.Context(), Config{Dir: t.TempDir(), AccessKey: "key", SecretKey: "secret-key", Buckets: []string{"x"}})
 	if err == nil || !strings.Contains(err.Error(), `"x"`) {
 		t.Errorf("error is %v, want one that names the bucket", err)
+	}
+}
+
+func TestAFreePortThatAnotherTakesFirstIsNoFault(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	asked := 0
+	g, _ := openGateway(t, Config{free: func(addr string) (string, error) {
+		if asked++; asked == 1 {
+			return l.Addr().String(), nil // it was free a moment ago
+		}
+		return freeAddr(addr)
+	}})
+	defer g.Close()
+	if asked != 2 {
+		t.Errorf("%d ports were tried, want 2", asked)
+	}
+}
+
+// The server listens before it serves, and one that is shut down in between
+// would serve for ever.
+func TestAGatewayThatHasJustBegunToListenCanBeClosed(t *testing.T) {
+	g, _ := openGateway(t, Config{listening: func() { time.Sleep(100 * time.Millisecond) }})
+	if err := g.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestDeadLettersAndMoveTask(t *testing.T) {
 	if err != nil || started.TaskHandle == nil {
 		t.Fatalf("start move task: %v, %v", started, err)
 	}
-	out, err := w.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: source, WaitTimeSeconds: 5, VisibilityTimeout: 30})
+	out, err := w.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: source, WaitTimeSeconds: 20, VisibilityTimeout: 30})
 	if err != nil || len(out.Messages) != 1 || *out.Messages[0].Body != "m" {
 		t.Fatalf("after the move: %v, %v", out, err)
 	}

@@ -77,13 +77,13 @@ func serve(t testing.TB, config standin.Config) (string, *standin.Handler) {
 	return server.URL, h
 }
 
-func client(endpoint string) *sqs.Client {
+func client(endpoint string, more ...func(*sqs.Options)) *sqs.Client {
 	return sqs.New(sqs.Options{
 		BaseEndpoint: &endpoint,
 		Region:       "us-east-1",
 		Credentials:  credentials.NewStaticCredentialsProvider("key", "secret", ""),
 		Retryer:      aws.NopRetryer{},
-	}, psqs.WholeReplies)
+	}, append(more, psqs.WholeReplies)...)
 }
 
 func (w *wire) create(name string, attributes map[string]string) *string {

@@ -134,41 +134,74 @@ func TestABodyWhoseLengthIsToldIsInMemoryOnce(t *testing.T) {
 	}
 }
 
+// wire is a connection in memory, so that its time is the bubble's, and the
+// listener that it is the only one of.
+type wire struct {
+	net.Conn
+	accept chan net.Conn
+}
+
+func (w wire) Accept() (net.Conn, error) {
+	if c, ok := <-w.accept; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (w wire) Addr() net.Addr { return w.LocalAddr() }
+
+// dial serves h on a connection, and gives the caller's end of it.
+func dial(t *testing.T, h http.HandlerFunc) net.Conn {
+	t.Helper()
+	caller, served := net.Pipe()
+	w := wire{served, make(chan net.Conn, 1)}
+	w.accept <- w
+	server := &http.Server{Handler: h}
+	go func() { _ = server.Serve(w) }() // until it is closed
+	t.Cleanup(func() {
+		close(w.accept)
+		_ = caller.Close()
+		_ = server.Close()
+	})
+	return caller
+}
+
 func TestABodyThatDoesNotArriveIsGivenUpAndAnswered(t *testing.T) {
 	t.Parallel()
-	bodies := &Bodies{Max: 100, All: 100, Patience: 200 * time.Millisecond}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := new(Call)
-		r = r.WithContext(With(r.Context(), c))
-		defer c.BodyDone()
-		if err := bodies.Admit(w, r, c); err != nil {
-			t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		bodies := &Bodies{Max: 100, All: 100, Patience: time.Minute}
+		handler := func(w http.ResponseWriter, r *http.Request) {
+			c := new(Call)
+			r = r.WithContext(With(r.Context(), c))
+			defer c.BodyDone()
+			if err := bodies.Admit(w, r, c); err != nil {
+				t.Error(err)
+			}
+			if _, err := ReadBody(r, 100); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			c.BodyDone()
+			select { // longer than a body may take
+			case <-r.Context().Done():
+				t.Error("the call was given up though its body had arrived")
+			case <-time.After(2 * bodies.Patience):
+			}
 		}
-		if _, err := ReadBody(r, 100); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
+		for body, want := range map[string]struct {
+			status string
+			after  time.Duration
+		}{"abc": {"400", bodies.Patience}, "abcdefghij": {"200", 2 * bodies.Patience}} {
+			conn := dial(t, handler)
+			_ = conn.SetDeadline(time.Now().Add(time.Hour)) // the test must end
+			began := time.Now()
+			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"+body); err != nil {
+				t.Fatal(err)
+			}
+			line, err := bufio.NewReader(conn).ReadString('\n')
+			if took := time.Since(began); !strings.Contains(line, want.status) || took != want.after {
+				t.Errorf("%d of 10 bytes: answer %q after %v, error %v; want %s after %v", len(body), line, took, err, want.status, want.after)
+			}
 		}
-		c.BodyDone()
-		select { // longer than a body may take
-		case <-r.Context().Done():
-			t.Error("the call was given up though its body had arrived")
-		case <-time.After(2 * bodies.Patience):
-		}
-	}))
-	defer server.Close()
-	address := strings.TrimPrefix(server.URL, "http://")
-	for body, want := range map[string]string{"abc": "400", "abcdefghij": "200"} {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // the test must end
-		if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"+body); err != nil {
-			t.Fatal(err)
-		}
-		if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(line, want) {
-			t.Errorf("%d of 10 bytes: answer %q, error %v; want %s", len(body), line, err, want)
-		}
-	}
+	})
 }

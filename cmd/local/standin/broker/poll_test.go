@@ -75,6 +75,16 @@ func TestLongPollEndsEmptyAfterItsWait(t *testing.T) {
 	})
 }
 
+// Whether it is woken first or its time is up first is chance.
+func TestLongPollTakesWhatBecomesVisibleAtItsEnd(t *testing.T) {
+	for range 50 {
+		inBubble(t, nil, func(b *bench) {
+			b.send("q", Outgoing{Body: "m", Delay: new(5 * time.Second)})
+			b.ends(b.poll(b.Context(), "q", 1, 5*time.Second), 5*time.Second, "m")
+		})
+	}
+}
+
 func TestEachMessageWakesOnePoll(t *testing.T) {
 	inBubble(t, nil, func(b *bench) {
 		first := b.poll(b.Context(), "q", 1, MaxWait)

@@ -79,8 +79,10 @@ func (b *Broker) Receive(ctx context.Context, queue string, o ReceiveOptions) ([
 	}
 }
 
-// await returns false when a long poll is over without a message: its time is
-// up, its caller is gone, or the broker closes.
+// await returns false when a long poll is over without a message: its caller is
+// gone, or the broker closes. One whose time is up looks once more, for what
+// became visible in that time: on a machine that stood still its end may be seen
+// before it is woken.
 func (b *Broker) await(ctx context.Context, q *queue, w chan struct{}, rest time.Duration) bool {
 	timer := time.NewTimer(rest)
 	defer timer.Stop()
@@ -95,7 +97,7 @@ func (b *Broker) await(ctx context.Context, q *queue, w chan struct{}, rest time
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	q.leave(w)
-	return false
+	return ctx.Err() == nil && !b.closed
 }
 
 // hand waits until the deliveries are durable and reads the payloads that are
