@@ -50,8 +50,9 @@ const (
 // flight is a chunk on its way through the model.
 type flight struct {
 	chunk   *codec.Chunk
-	replies []reply // of its good records, in order
 	landed  chan struct{}
+	replies []reply // of its good records, in order; once it has landed
+	err     error   // why there are none
 }
 
 // reply is the model's to consecutive good records.
@@ -128,6 +129,9 @@ func (s *stream) pump(ctx context.Context) error {
 			if ctx.Err() != nil {
 				continue // the group has its error
 			}
+			if f.err != nil {
+				return f.err // the group is about to hear of it
+			}
 			if err := s.write(f); err != nil {
 				return err
 			}
@@ -161,15 +165,21 @@ func (s *stream) read(ctx context.Context, g *errgroup.Group, flights chan<- *fl
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		g.Go(func() (err error) {
+		g.Go(func() error {
 			defer close(f.landed)
-			defer s.contain(s.it, request.StagePredict, &err)
-			if chunk.Input != nil {
-				f.replies, err = s.run(ctx, chunk.Input)
-			}
-			return err
+			f.replies, f.err = s.fly(ctx, chunk)
+			return f.err
 		})
 	}
+}
+
+// fly has the model answer the good records of a chunk, if there are any.
+func (s *stream) fly(ctx context.Context, chunk *codec.Chunk) (replies []reply, err error) {
+	defer s.contain(s.it, request.StagePredict, &err)
+	if chunk.Input == nil {
+		return nil, nil
+	}
+	return s.run(ctx, chunk.Input)
 }
 
 // write appends a chunk's results to the sink, each record's in its place.

@@ -184,6 +184,21 @@ func TestARecordThatFailsForAReasonThatMayPassIsTriedAgain(t *testing.T) {
 	})
 }
 
+// Nothing may be written of a chunk whose run has failed, not in the moment before
+// the whole input is told of it either: its records would be taken for ones that
+// the model has no answer to, and the request would fail for good. The moment is
+// short, and so there are many.
+func TestAChunkThatIsToBeTriedAgainIsNotWritten(t *testing.T) {
+	const attempts = 500
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start(runs(fake.FailWhen(first(7), errSoft)), with(func(c *Config) { c.MaxAttempts, c.MaxBatchSize = attempts, 4 }))
+		p.submitLines("odd.jsonl", lines(8))
+		p.settled()
+		p.wantLines("odd.jsonl", 8, map[int]string{7: request.CodeModelError})
+		w.wantOutcomes(map[outcome]int{outcomeRetried: attempts - 1, outcomeSucceeded: 1})
+	})
+}
+
 func TestRecordsShareBatchesWithOtherMessages(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		p.start(runs(fake.Delay(time.Second)))
