@@ -174,16 +174,29 @@ func TestRecordsWhoseResultIsAnArrayAreRunWhole(t *testing.T) {
 
 // What may pass is tried again before it is taken for the record's fault.
 func TestARecordThatFailsForAReasonThatMayPassIsTriedAgain(t *testing.T) {
-	for range 30 { // a chunk's goroutine, and the one that writes it, end in any order
-		in(t, func(t *testing.T, p *plant) {
-			w := p.start(runs(fake.FailWhen(func(part []model.Tensor) bool { return slices.Contains(values(part[0]), 7) },
-				&model.Error{Code: "UNKNOWN", Message: "who knows"})))
-			p.submitLines("odd.jsonl", lines(20))
-			p.settled()
-			p.wantLines("odd.jsonl", 20, map[int]string{7: request.CodeModelError})
-			w.wantOutcomes(map[outcome]int{outcomeRetried: 2, outcomeSucceeded: 1})
-		})
-	}
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start(runs(fake.FailWhen(func(part []model.Tensor) bool { return slices.Contains(values(part[0]), 7) },
+			&model.Error{Code: "UNKNOWN", Message: "who knows"})))
+		p.submitLines("odd.jsonl", lines(20))
+		p.settled()
+		p.wantLines("odd.jsonl", 20, map[int]string{7: request.CodeModelError})
+		w.wantOutcomes(map[outcome]int{outcomeRetried: 2, outcomeSucceeded: 1})
+	})
+}
+
+// Nothing may be written of a chunk whose run has failed, not in the moment before
+// the whole input is told of it either: its records would be taken for ones that
+// the model has no answer to, and the request would fail for good. The moment is
+// short, and so there are many.
+func TestAChunkThatIsToBeTriedAgainIsNotWritten(t *testing.T) {
+	const attempts = 500
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start(runs(fake.FailWhen(first(7), errSoft)), with(func(c *Config) { c.MaxAttempts, c.MaxBatchSize = attempts, 4 }))
+		p.submitLines("odd.jsonl", lines(8))
+		p.settled()
+		p.wantLines("odd.jsonl", 8, map[int]string{7: request.CodeModelError})
+		w.wantOutcomes(map[outcome]int{outcomeRetried: attempts - 1, outcomeSucceeded: 1})
+	})
 }
 
 func TestRecordsShareBatchesWithOtherMessages(t *testing.T) {

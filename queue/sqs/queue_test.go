@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,8 +30,11 @@ type call struct {
 	Input   map[string]any
 }
 
-// server answers SQS calls with what reply gives: a body, or a fault.
+// server answers SQS calls with what reply gives: a body, or a fault. It takes
+// them one by one: a call that is made again can come before the connection that
+// was cut under the first is done with.
 type server struct {
+	mu    sync.Mutex
 	calls []call
 	reply func(c call) any
 }
@@ -69,6 +73,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.calls = append(s.calls, c)
 	switch reply := s.reply(c).(type) {
 	case fault:

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,10 +24,17 @@ import (
 
 var ref = storage.Ref{Bucket: "bucket", Key: "dir/key"}
 
-// open gives a store on a server that answers with handle.
+// open gives a store on a server that answers with handle, one call after the
+// other: one that is made again can come before the connection that was cut under
+// the first is done with.
 func open(t *testing.T, handle http.HandlerFunc) *s3.Store {
 	t.Helper()
-	web := httptest.NewServer(handle)
+	var mu sync.Mutex
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		handle(w, r)
+	}))
 	t.Cleanup(web.Close)
 	return s3.New(awss3.New(awss3.Options{
 		Region:       "us-east-1",

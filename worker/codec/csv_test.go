@@ -154,12 +154,21 @@ func TestAManifoldOfQuotesTakesNoLongerThanItsText(t *testing.T) {
 		"within a field": `"` + strings.Repeat(`""`, n) + `"`,
 		"around fields":  `"a"` + strings.Repeat(`,"b"`, n-1),
 	} {
-		began := time.Now()
-		if _, err := decodeAs(t, word, "text/csv; header=absent", record); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("%s: %d quotes took %v", name, n, took)
+		// The machine may be busy with something else, once: the search takes as
+		// long every time.
+		for round := 1; ; round++ {
+			began := time.Now()
+			if _, err := decodeAs(t, word, "text/csv; header=absent", record); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			took := time.Since(began)
+			if took <= 10*time.Second {
+				break
+			}
+			if round == 3 {
+				t.Errorf("%s: %d quotes took %v, in the last of %d rounds", name, n, took, round)
+				break
+			}
 		}
 	}
 }

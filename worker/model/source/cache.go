@@ -44,7 +44,7 @@ type entry struct {
 }
 
 func (e *entry) release() {
-	e.once.Do(func() { _ = e.lock.Close() }) // which unlocks it
+	e.once.Do(func() { unlock(e.lock) })
 }
 
 // local finds the SavedModel in a directory of the entry, and its model file.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -117,6 +118,26 @@ func TestTheCacheMakesRoomByWhatIsUnusedTheLongest(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(c.Dir, "somebody's", "file")); err != nil {
 		t.Errorf("what is none of the cache's: %v", err)
+	}
+}
+
+// A process that is being started has all open files of its parent for a moment,
+// locks included, until it becomes another program.
+func TestAnEntryThatIsReleasedIsFreeThoughItsFileIsStillOpenSomewhere(t *testing.T) {
+	t.Parallel()
+	c := &Cache{Dir: t.TempDir()}
+	e := take(t, c, 1, 4)
+	copied, err := syscall.Dup(int(e.lock.Fd())) // as a fork has it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(copied)
+	if c.remove(id(1)) {
+		t.Error("an entry that is held was removed")
+	}
+	e.release()
+	if !c.remove(id(1)) || c.has(1) {
+		t.Error("an entry that nobody holds can't be removed")
 	}
 }
 

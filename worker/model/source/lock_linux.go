@@ -6,7 +6,7 @@ import (
 )
 
 // lockShared locks a directory against lockAlone, until the file that it gives
-// is closed or the process is gone. It waits while another removes it.
+// is unlocked or the process is gone. It waits while another removes it.
 func lockShared(dir string) (*os.File, error) { return lock(dir, syscall.LOCK_SH) }
 
 // lockAlone locks a directory that nobody holds, or errs at once.
@@ -28,4 +28,12 @@ func lock(dir string, how int) (*os.File, error) {
 		return nil, &os.PathError{Op: "lock", Path: dir, Err: err}
 	}
 	return f, nil
+}
+
+// unlock takes the lock back and closes the file. To close it alone would not do:
+// a process that is just being started has a copy of it until it becomes another
+// program, and would hold the lock for so long.
+func unlock(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	_ = f.Close()
 }

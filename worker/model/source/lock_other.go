@@ -12,3 +12,5 @@ func lockShared(dir string) (*os.File, error) { return os.Open(dir) }
 
 // lockAlone errs, so that nothing is removed that somebody may use.
 func lockAlone(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func unlock(f *os.File) { _ = f.Close() }

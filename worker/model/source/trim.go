@@ -61,7 +61,7 @@ func (c *Cache) remove(name string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer unlock(f)
 	if strings.HasPrefix(name, partPrefix) {
 		return os.RemoveAll(dir) == nil
 	}
