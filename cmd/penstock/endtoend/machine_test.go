@@ -183,10 +183,15 @@ func connect(s3URL, sqsURL, queueURL, access, secret string) services {
 	}
 }
 
+// patience is how long these tests wait for what must come at last. It is no
+// promise: most of it comes within seconds, and on a machine that is busy with
+// other tests within a minute.
+const patience = 3 * time.Minute
+
 // eventually waits until nothing is missing any more.
-func (m *machine) eventually(limit time.Duration, missing func(context.Context) []string) {
+func (m *machine) eventually(missing func(context.Context) []string) {
 	m.Helper()
-	deadline := time.After(limit)
+	deadline := time.After(patience)
 	for {
 		list := missing(m.Context())
 		if len(list) == 0 {
@@ -196,7 +201,7 @@ func (m *machine) eventually(limit time.Duration, missing func(context.Context) 
 		case <-deadline:
 			log, _ := os.ReadFile(filepath.Join(m.dir, ".penstock", "worker.log"))
 			m.Fatalf("after %v %d are missing, such as\n%s\nlocal mode said:\n%s\nthe worker's log ends with\n%s",
-				limit, len(list), strings.Join(list[:min(len(list), 10)], "\n"), m.said, log[max(len(log)-4000, 0):])
+				patience, len(list), strings.Join(list[:min(len(list), 10)], "\n"), m.said, log[max(len(log)-4000, 0):])
 		case <-time.After(100 * time.Millisecond): // other processes are at work
 		}
 	}
