@@ -186,14 +186,14 @@ func TestWhateverIsKilledEveryUploadHasOneTerminalObject(t *testing.T) {
 		t.Errorf("local mode ended with %d before it was killed\n%s", code, m.said)
 	}
 	m.start() // at once, though its children may be ending still
-	c.during("all", func() { m.kill(m.child("worker"), m.child("local"), m.cmd.Process.Pid) })
+	c.during("all", m.killAll)
 	m.end()
 	m.start()
 	s := m.open()
 	if err := c.upload(s.store, "last", 0); err != nil {
 		t.Error(err)
 	}
-	m.kill(m.child("local"), m.cmd.Process.Pid) // right after the answer
+	m.killAll() // right after the answer
 	m.end()
 	m.eventually(func(context.Context) []string { // as soon as the children are gone too
 		if out, err := m.run("get", "s3://penstock/in/last/000.png"); err == nil || !strings.Contains(m.said.String(), "env is of a local mode that was killed") {

@@ -150,6 +150,13 @@ func (m *machine) kill(pids ...int) {
 	}
 }
 
+// killAll kills local mode and all that it has started. It is the first: had it
+// the time to see that S3 and SQS are gone, it would end in good order.
+func (m *machine) killAll() {
+	m.Helper()
+	m.kill(m.cmd.Process.Pid, m.child("local"), m.child("worker"))
+}
+
 // run runs another command of penstock in the directory.
 func (m *machine) run(args ...string) (stdout string, err error) {
 	cmd := exec.CommandContext(m.Context(), program(m.TB, "penstock"), args...)
