@@ -11,6 +11,10 @@ import (
 
 func TestAReservedPortIsForWhoWasToldOfIt(t *testing.T) {
 	t.Parallel()
+	// A child that another test starts has copies of all sockets until it runs its
+	// own program.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	addr, held, err := stack.Reserve()
 	if err != nil {
 		t.Fatal(err)
