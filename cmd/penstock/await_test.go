@@ -228,25 +228,27 @@ func TestSubmitGoesOnWhereItWasInterrupted(t *testing.T) {
 
 func TestAnInterruptionSaysWhatIsLeftAndHowToGoOn(t *testing.T) {
 	t.Parallel()
-	c := setup(t, places)
-	c.file(t, "photos/a.png", "7")
-	for i := range 5 {
-		c.file(t, fmt.Sprintf("photos/slow%d.png", i), "7")
-	}
-	for i := range 3 {
-		c.file(t, fmt.Sprintf("photos/stuck%d.png", i), "7")
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	c.store.stuck = ctx
-	time.AfterFunc(300*time.Millisecond, func() { cancel(errInterrupted) })
-	code := c.run(ctx, []string{"submit", "photos"})
-	want := `penstock: interrupted; 1 of 9 are done
+	synctest.Test(t, func(t *testing.T) {
+		c := setup(t, places)
+		c.file(t, "photos/a.png", "7")
+		for i := range 5 {
+			c.file(t, fmt.Sprintf("photos/slow%d.png", i), "7")
+		}
+		for i := range 3 {
+			c.file(t, fmt.Sprintf("photos/stuck%d.png", i), "7")
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		c.store.stuck = ctx
+		time.AfterFunc(300*time.Millisecond, func() { cancel(errInterrupted) })
+		code := c.run(ctx, []string{"submit", "photos"})
+		want := `penstock: interrupted; 1 of 9 are done
 penstock: 5 that are queued or running go on by themselves; wait for them: bin/penstock wait s3://penstock/in/photos/
 penstock: 3 files not uploaded (photos/stuck0.png, photos/stuck1.png, photos/stuck2.png); run the same command with -skip-uploaded, which uploads what is missing
 `
-	if code != exitInterrupted || c.stderr.String() != want {
-		t.Errorf("exit code %d, standard error\n%s\nwant\n%s", code, c.stderr.String(), want)
-	}
+		if code != exitInterrupted || c.stderr.String() != want {
+			t.Errorf("exit code %d, standard error\n%s\nwant\n%s", code, c.stderr.String(), want)
+		}
+	})
 }
 
 func TestWaitTakesFoldersAndLists(t *testing.T) {

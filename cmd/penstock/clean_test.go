@@ -123,17 +123,19 @@ func TestSettingsOfARunningLocalModeAreUsed(t *testing.T) {
 func TestALockThatIsReleasedInGoodOrderTellsOfNobody(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "lock")
-	held, err := lock(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if pid := leftBehind(path); pid != "" {
-		t.Errorf("a lock that is held was left behind by %s", pid)
-	}
-	held.release()
-	if pid := leftBehind(path); pid != "" {
-		t.Errorf("a lock that was released was left behind by %s", pid)
-	}
+	unforked(func() {
+		held, err := lock(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pid := leftBehind(path); pid != "" {
+			t.Errorf("a lock that is held was left behind by %s", pid)
+		}
+		held.release()
+		if pid := leftBehind(path); pid != "" {
+			t.Errorf("a lock that was released was left behind by %s", pid)
+		}
+	})
 	if err := os.WriteFile(path, []byte("42\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -63,6 +64,11 @@ func TestStacksAreLookedUpInCloudFormation(t *testing.T) {
 <Outputs><member><OutputKey>Input</OutputKey><OutputValue>s3://up/in/</OutputValue></member><member><OutputKey>QueueUrl</OutputKey><OutputValue>http://q</OutputValue></member></Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`)
 	}))
 	defer server.Close()
+	for _, v := range os.Environ() { // whose it is
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
 	for name, value := range map[string]string{
 		"AWS_ENDPOINT_URL_CLOUDFORMATION": server.URL, "AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
 		"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none",

@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/penstock/penstock/cmd/internal/settings"
 )
@@ -273,26 +272,6 @@ func TestDemoStopsWhenItIsInterrupted(t *testing.T) {
 	if code != exitInterrupted || c.stderr.String() != "penstock: interrupted\n" {
 		t.Errorf("exit code %d, standard error %q, standard output\n%s", code, c.stderr.String(), c.stdout.String())
 	}
-}
-
-func TestSignalsEndTheFirstContextAndThenTheSecond(t *testing.T) {
-	first, second, stop := interruptions(t.Context())
-	defer stop()
-	send := func() {
-		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send()
-	<-first.Done()
-	send() // the echo of the first
-	select {
-	case <-second.Done():
-		t.Error("an echo counted as a second signal")
-	case <-time.After(echo + 50*time.Millisecond):
-	}
-	send()
-	<-second.Done()
 }
 
 func TestLocalSaysWhoseSettingsAWorkerRefuses(t *testing.T) {

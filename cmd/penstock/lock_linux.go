@@ -12,8 +12,13 @@ import (
 	"time"
 )
 
-// lockWait is how long lock waits for those who are ending.
-const lockWait = 3 * time.Second
+// How long lock waits for those who are ending.
+const (
+	lockWait = 3 * time.Second
+	// orphanWait is for what a local mode had started that was killed. The system
+	// has killed it too, and a busy one takes its time over a worker's memory.
+	orphanWait = 30 * time.Second
+)
 
 // held is a lock that the system gives back when this process and all that it
 // started with the lock's file are gone, however they end. So whoever has it
@@ -27,7 +32,7 @@ func lock(ctx context.Context, path string) (*held, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(lockWait); ; {
+	for began := time.Now(); ; {
 		f, err := tryLock(path)
 		if err == nil {
 			// The lock is what counts; the number in it is for people.
@@ -38,7 +43,11 @@ func lock(ctx context.Context, path string) (*held, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
-		if time.Now().After(deadline) {
+		limit := lockWait
+		if isGone(lockedBy(path)) {
+			limit = orphanWait
+		}
+		if time.Since(began) > limit {
 			return nil, fmt.Errorf("%w by process %s (%s)", errHeld, lockedBy(path), path)
 		}
 		select {
@@ -73,6 +82,12 @@ func tryLock(path string) (*os.File, error) {
 func lockedBy(path string) string {
 	pid, _ := os.ReadFile(path)
 	return strings.TrimSpace(string(pid))
+}
+
+// isGone says that a process has ended, whatever it has started.
+func isGone(pid string) bool {
+	n, err := strconv.Atoi(pid)
+	return err == nil && n > 0 && errors.Is(syscall.Kill(n, 0), syscall.ESRCH)
 }
 
 // release gives the lock back. An empty file says that it was done in good

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -94,6 +95,16 @@ func (c *console) file(t *testing.T, name, content string) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// unforked keeps all tests from starting processes while f runs, which starts
+// none itself: a child has copies of this process's open files until it runs its
+// own program. With one a program that has just been written is busy, a lock
+// that was released is held, and a port has two processes.
+func unforked(f func()) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	f()
 }
 
 // call runs one command line. What it wrote is that of this call alone.

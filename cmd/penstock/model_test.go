@@ -34,7 +34,7 @@ func (c *console) copyModel(t *testing.T, name, to string) string {
 // worker puts a worker beside the program that does what a shell script says.
 func (c *console) worker(t *testing.T, script string) {
 	t.Helper()
-	c.file(t, "bin/worker", "#!/bin/sh\n"+script)
+	unforked(func() { c.file(t, "bin/worker", "#!/bin/sh\n"+script) })
 	if err := os.Chmod(filepath.Join(c.dir, "bin", "worker"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,8 @@ func TestServeTellsAllFaultsOfItsSettingsAtOnce(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", want, stderr)
 		}
 	}
-	code, _, stderr = setup(t, serveVars("PENSTOCK_LISTEN", taken.Addr().String())).call(t, "serve")
+	c = setup(t, serveVars("PENSTOCK_LISTEN", taken.Addr().String()))
+	unforked(func() { code, _, stderr = c.call(t, "serve") })
 	if code != exitUsage || !strings.Contains(stderr, "is taken by ") || !strings.Contains(stderr, fmt.Sprintf("process %d", os.Getpid())) {
 		t.Errorf("a port that is taken: exit code %d\n%s", code, stderr)
 	}

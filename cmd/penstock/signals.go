@@ -30,6 +30,15 @@ func outlivePipes() (restore func()) {
 func interruptions(parent context.Context) (first, second context.Context, stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	first, second, end := interruptedBy(parent, signals)
+	return first, second, func() {
+		signal.Stop(signals)
+		end()
+	}
+}
+
+// interruptedBy is interruptions for signals that come from a channel.
+func interruptedBy(parent context.Context, signals <-chan os.Signal) (first, second context.Context, stop func()) {
 	first, endFirst := context.WithCancelCause(parent)
 	second, endSecond := context.WithCancelCause(parent)
 	var wg sync.WaitGroup
@@ -53,7 +62,6 @@ func interruptions(parent context.Context) (first, second context.Context, stop 
 		}
 	})
 	return first, second, func() {
-		signal.Stop(signals)
 		close(over)
 		wg.Wait()
 		endFirst(nil)

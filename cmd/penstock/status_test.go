@@ -108,6 +108,7 @@ func TestRequestsAreWaitedForAndGotByTheirID(t *testing.T) {
 		{"wait -o json done", exitOK, body, ""},
 		{"get slow", exitNoResult, "", "penstock: slow: no result yet: it is queued or running; wait for it: bin/penstock wait slow\n"},
 		{"wait -timeout 10ms slow", exitNoResult, "", "penstock: slow: no result after 10ms: it is queued or running; wait on: bin/penstock wait slow\n"},
+		{"wait -timeout 1ns slow", exitNoResult, "", "penstock: slow: no result after 1ns: "}, // before the first look
 		{"get nope", exitUsage, "", "penstock: nope: nothing is known of a request with this id"},
 		{"wait in/a.png", exitUsage, "", "penstock: in/a.png: nothing is known of a request with this id: it was never accepted, or its objects have been deleted since; an upload is named by the s3:// URI"},
 	} {

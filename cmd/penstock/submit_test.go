@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/penstock/penstock/queue/request"
@@ -198,14 +199,16 @@ func TestSubmitTellsOfAnUploadThatDidNotWork(t *testing.T) {
 
 func TestAnInterruptedSubmitSaysSo(t *testing.T) {
 	t.Parallel()
-	c := setup(t, places)
-	c.file(t, "slow.png", "7")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	time.AfterFunc(500*time.Millisecond, func() { cancel(errInterrupted) })
-	code := c.run(ctx, []string{"submit", "slow.png"})
-	if code != exitInterrupted || c.stderr.String() != "penstock: interrupted\npenstock: what is queued or running goes on by itself; wait for it: bin/penstock wait s3://penstock/in/slow.png\n" {
-		t.Errorf("exit code %d, standard error %q", code, c.stderr.String())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := setup(t, places)
+		c.file(t, "slow.png", "7")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(500*time.Millisecond, func() { cancel(errInterrupted) })
+		code := c.run(ctx, []string{"submit", "slow.png"})
+		if code != exitInterrupted || c.stderr.String() != "penstock: interrupted\npenstock: what is queued or running goes on by itself; wait for it: bin/penstock wait s3://penstock/in/slow.png\n" {
+			t.Errorf("exit code %d, standard error %q", code, c.stderr.String())
+		}
+	})
 }
 
 func TestSubmitManyFilesPrintsThemInOrder(t *testing.T) {

@@ -163,6 +163,9 @@ func (f *finder) followID(ctx context.Context, options waitOptions, r result, id
 	if err == nil {
 		r.outcome, err = f.terminal(ctx, s)
 	}
+	if limit.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = context.Cause(limit) // it broke off a look
+	}
 	r.err = unknownID(err)
 	return f.ended(ctx, options, r, id)
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/penstock/penstock/storage"
 )
@@ -68,5 +67,5 @@ func TestAJobFiltersAndJoinsAsBatchTransformDoes(t *testing.T) {
 			}
 		}
 	}
-	m.stopped(10 * time.Second)
+	m.stopped()
 }

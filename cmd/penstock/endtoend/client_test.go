@@ -25,7 +25,7 @@ func served(t *testing.T, name string, args ...string) {
 // ends kills local mode and its children, of which a client may have left one
 // stopped.
 func (m *machine) ends() {
-	m.kill(m.child("worker"), m.child("local"), m.cmd.Process.Pid)
+	m.killAll()
 	_ = m.cmd.Wait() // killed
 }
 

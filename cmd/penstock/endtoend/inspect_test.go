@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,9 +32,24 @@ type inspected struct {
 		Signatures  []struct {
 			Input       string
 			Runs        []struct{ Rows, Times int }
+			Skipped     []struct{ Rows int }
 			Recommended *struct{ Rows int }
 		}
 	}
+}
+
+// sizes are the batch sizes that a report tells of. All but the first may be left
+// out where the machine was so busy that a run would take too long.
+func (r inspected) sizes() (rows []int) {
+	for _, s := range r.Measured.Signatures {
+		for _, run := range s.Runs {
+			rows = append(rows, run.Rows)
+		}
+		for _, left := range s.Skipped {
+			rows = append(rows, left.Rows)
+		}
+	}
+	return rows
 }
 
 // inspect runs penstock model inspect, and gives its report and exit code.
@@ -64,11 +80,7 @@ func TestInspectMeasuresAModelAndRecommendsABatchSize(t *testing.T) {
 			continue
 		}
 		sig := got.Signatures[0]
-		var rows []int
-		for _, r := range sig.Runs {
-			rows = append(rows, r.Rows)
-		}
-		if len(rows) != len(want) || rows[len(rows)-1] != want[len(want)-1] || sig.Runs[0].Times < 3 || sig.Recommended == nil {
+		if !slices.Equal(report.sizes(), want) || len(sig.Runs) == 0 || sig.Runs[0].Times < 1 || sig.Recommended == nil {
 			t.Errorf("%s: %+v, want runs of %v rows", name, sig, want)
 		}
 	}
@@ -79,7 +91,7 @@ func TestInspectRunsOnAFile(t *testing.T) {
 	m := newMachine(t)
 	report, code := m.inspect("-input", m.model("digits/images/0247-label-0.png"), "-batch-sizes", "1,2", m.model("digits"))
 	sigs := report.Measured.Signatures
-	if code != 0 || len(sigs) != 1 || sigs[0].Input != "0247-label-0.png" || len(sigs[0].Runs) != 2 {
+	if code != 0 || len(sigs) != 1 || sigs[0].Input != "0247-label-0.png" || !slices.Equal(report.sizes(), []int{1, 2}) {
 		t.Errorf("exit code %d, %+v", code, report)
 	}
 }

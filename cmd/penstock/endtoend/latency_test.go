@@ -16,7 +16,7 @@ func BenchmarkUploadToResult(b *testing.B) {
 	m := newMachine(b)
 	c := newClient(m)
 	m.start()
-	defer m.stopped(10 * time.Second)
+	defer m.stopped()
 	s := m.open()
 	once := func(n string) time.Duration {
 		in, out := storage.Ref{Bucket: "penstock", Key: "in/" + n + ".png"}, storage.Ref{Bucket: "penstock", Key: "out/" + n + ".png.out"}

@@ -153,6 +153,13 @@ func (m *machine) kill(pids ...int) {
 	}
 }
 
+// killAll kills local mode and all that it has started. It is the first: had it
+// the time to see that S3 and SQS are gone, it would end in good order.
+func (m *machine) killAll() {
+	m.Helper()
+	m.kill(m.cmd.Process.Pid, m.child("local"), m.child("worker"))
+}
+
 // run runs another command of penstock in the directory.
 func (m *machine) run(args ...string) (stdout string, err error) {
 	cmd := exec.CommandContext(m.Context(), program(m.TB, "penstock"), args...)
@@ -186,10 +193,15 @@ func connect(s3URL, sqsURL, queueURL, access, secret string) services {
 	}
 }
 
+// patience is how long these tests wait for what must come at last. It is no
+// promise: most of it comes within seconds, and on a machine that is busy with
+// other tests within a minute.
+const patience = 3 * time.Minute
+
 // eventually waits until nothing is missing any more.
-func (m *machine) eventually(limit time.Duration, missing func(context.Context) []string) {
+func (m *machine) eventually(missing func(context.Context) []string) {
 	m.Helper()
-	deadline := time.After(limit)
+	deadline := time.After(patience)
 	for {
 		list := missing(m.Context())
 		if len(list) == 0 {
@@ -199,7 +211,7 @@ func (m *machine) eventually(limit time.Duration, missing func(context.Context) 
 		case <-deadline:
 			log, _ := os.ReadFile(filepath.Join(m.dir, ".penstock", "worker.log"))
 			m.Fatalf("after %v %d are missing, such as\n%s\nlocal mode said:\n%s\nthe worker's log ends with\n%s",
-				limit, len(list), strings.Join(list[:min(len(list), 10)], "\n"), m.said, log[max(len(log)-4000, 0):])
+				patience, len(list), strings.Join(list[:min(len(list), 10)], "\n"), m.said, log[max(len(log)-4000, 0):])
 		case <-time.After(100 * time.Millisecond): // other processes are at work
 		}
 	}

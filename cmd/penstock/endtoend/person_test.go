@@ -63,7 +63,7 @@ func TestAPersonFindsOutWhatBecameOfEverything(t *testing.T) {
 	if err := errors.Join(s.queue.Send(t.Context(), queue.Outgoing{Body: "hello"}, queue.Outgoing{Body: "[1]"})...); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if got, code = m.says("dead-letter", "list"); strings.Count(got, "UnreadableMessage") == 2 {
 			break
 		}
@@ -73,7 +73,7 @@ func TestAPersonFindsOutWhatBecameOfEverything(t *testing.T) {
 	}
 	got, code = m.says("dead-letter", "redrive", "-all")
 	want("redrive", 0, "2 messages redriven", code, got)
-	for deadline := time.Now().Add(time.Minute); ; { // until both are back
+	for deadline := time.Now().Add(patience); ; { // until both are back
 		if got, code = m.says("dead-letter", "list", "-o", "json"); strings.Count(got, "\n") == 2 {
 			break
 		}
@@ -88,5 +88,5 @@ func TestAPersonFindsOutWhatBecameOfEverything(t *testing.T) {
 	want("drop", 0, "2 messages dropped", code, got)
 	got, code = m.says("doctor")
 	want("doctor", 0, "0 faults, 0 warnings", code, got)
-	m.stopped(10 * time.Second)
+	m.stopped()
 }

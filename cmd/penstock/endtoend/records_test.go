@@ -9,7 +9,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
@@ -40,7 +39,7 @@ func TestAFileOfRecordsHasAResultForEachInItsPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var o *storage.Object
-	m.eventually(time.Minute, func(ctx context.Context) []string {
+	m.eventually(func(ctx context.Context) []string {
 		var err error
 		if o, err = s.store.Get(ctx, storage.Ref{Bucket: "penstock", Key: "out/digits.jsonl.out"}, storage.GetOptions{}); err != nil {
 			return []string{err.Error()}
@@ -68,5 +67,5 @@ func TestAFileOfRecordsHasAResultForEachInItsPlace(t *testing.T) {
 			t.Errorf("line %d is %s", i, line)
 		}
 	}
-	m.stopped(10 * time.Second)
+	m.stopped()
 }

@@ -84,7 +84,7 @@ func (o *output) String() string {
 // waitFor waits until the text is there.
 func (o *output) waitFor(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !strings.Contains(o.String(), text) {
 		select {
 		case <-o.more:
@@ -206,6 +206,10 @@ func TestAChildHoldsAFileOpenAsLongAsItRuns(t *testing.T) {
 	if err := c.CloseInput(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// The child of another test has copies of all files until it runs its own
+	// program: there is none while this lock is held.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		t.Errorf("the lock is held though the child has ended: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -50,6 +51,8 @@ type Config struct {
 	// Say, when set, is told of what a person should know while the stack
 	// runs: a worker that ended and is started again.
 	Say func(line string)
+
+	closeLimit time.Duration // a test's; see closeLimit
 }
 
 // Stack is a running one. Close it.
@@ -63,16 +66,18 @@ type Stack struct {
 
 	accessKey, secretKey string // no secret: S3 listens on this machine's loopback address alone
 
-	config  Config
-	local   *process.Child
-	logs    []io.Closer
-	stop    context.CancelFunc // ends the keepers
-	running context.Context    // done when the keepers are to end
-	hard    context.Context    // done when the workers are to be killed
-	kill    context.CancelFunc
-	keepers sync.WaitGroup
-	mu      sync.Mutex
-	errs    []error // how the keepers ended
+	config Config
+	local  *process.Child
+	logs   []io.Closer
+	// reserved are the workers' addresses.
+	reserved []io.Closer
+	stop     context.CancelFunc // ends the keepers
+	running  context.Context    // done when the keepers are to end
+	hard     context.Context    // done when the workers are to be killed
+	kill     context.CancelFunc
+	keepers  sync.WaitGroup
+	mu       sync.Mutex
+	errs     []error // how the keepers ended
 }
 
 // startLimit bounds how long S3 and SQS take to start. Half a second is usual.
@@ -171,12 +176,12 @@ func (s *Stack) Close(hard context.Context) error {
 	s.kill()
 	errs := s.errs
 	if s.local != nil {
-		limit, cancel := context.WithTimeout(hard, closeLimit)
+		limit, cancel := context.WithTimeout(hard, cmp.Or(s.config.closeLimit, closeLimit))
 		defer cancel()
 		_ = s.local.CloseInput(limit) // see closeLimit
 	}
-	for _, log := range s.logs {
-		errs = append(errs, log.Close())
+	for _, c := range slices.Concat(s.logs, s.reserved) {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -193,15 +198,3 @@ func (s *Stack) Kill() {
 // loopback is an address that only this machine reaches. Port 0 lets the
 // system choose.
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-// freeAddress is an address that nobody listens on, for a program that can't
-// say which one it was given. Another program could take it first; whoever
-// comes second then says so.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", loopback(0))
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}

@@ -136,7 +136,7 @@ func workerEnvironment(t *testing.T, log string) map[string]string {
 
 func TestAStackStartsAndEndsInOrder(t *testing.T) {
 	t.Parallel()
-	c := config(t)
+	c := stack.Patient(config(t))
 	s := start(t, c)
 	if err := s.StartWorkers(t.Context()); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestAWorkerThatDiesIsStartedAgain(t *testing.T) {
 
 func waitReady(t *testing.T, addr string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		res, err := http.Get("http://" + addr + "/readyz")
 		if err == nil {
 			res.Body.Close()

@@ -46,10 +46,11 @@ func (s *Stack) startWorker(ctx context.Context, n int, ready chan<- error) erro
 	if err != nil {
 		return err
 	}
-	addr, err := freeAddress()
+	addr, reserved, err := reserve()
 	if err != nil {
 		return err
 	}
+	s.reserved = append(s.reserved, reserved)
 	s.Workers = append(s.Workers, addr)
 	died := make(chan string, 1) // how it first ended
 	var wasReady atomic.Bool
