@@ -139,16 +139,13 @@ func (m *machine) child(name string) int {
 	return 0
 }
 
-// kill kills processes as nothing can prevent, all at the same time: each is
-// stopped first, or one would see another's end and act on it.
+// kill kills processes as nothing can prevent.
 func (m *machine) kill(pids ...int) {
 	m.Helper()
-	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
-		for _, pid := range pids {
-			// One whose parent was killed first may be gone.
-			if err := syscall.Kill(pid, s); err != nil && err != syscall.ESRCH {
-				m.Fatal(err)
-			}
+	for _, pid := range pids {
+		// One whose parent was killed first may be gone.
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+			m.Fatal(err)
 		}
 	}
 }
