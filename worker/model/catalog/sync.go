@@ -212,7 +212,7 @@ func (c *Catalog) change(s *shelf, f func() (leave []*version)) {
 	for _, v := range leave {
 		v.retired = true
 		s.leaving++
-		if v.uses == 0 {
+		if v.closing() {
 			idle = append(idle, v)
 		}
 	}
