@@ -181,14 +181,26 @@ func (g *Gateway) Close() error {
 		failed = g.err // it ended by itself
 	default:
 	}
-	if err := g.server.ShutDown(); err != nil {
-		g.log.Warn("S3 connections were still open at shutdown", zap.Error(err))
-	}
+	g.shutDown()
 	g.cancel()
-	<-g.done
 	g.backend.Shutdown()
 	running.Store(false)
 	return failed
+}
+
+// shutDown ends the server. One that has not come to its listener yet passes that
+// over, and would then serve for ever: it is told until it has ended.
+func (g *Gateway) shutDown() {
+	for {
+		if err := g.server.ShutDown(); err != nil {
+			g.log.Warn("S3 connections were still open at shutdown", zap.Error(err))
+		}
+		select {
+		case <-g.done:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // openBackend makes the directories and chooses how metadata is kept.
