@@ -439,6 +439,18 @@ func TestTheEndDoesNotWaitForALoad(t *testing.T) {
 	})
 }
 
+func TestAVersionThatIsLoadedAtTheVeryEndIsClosed(t *testing.T) {
+	for range 2000 { // whether the load or the end is seen first is the scheduler's
+		in(t, "latest", []string{"1"}, func(b *bench) { // which looks for versions that are still open
+			b.edit(func() { b.took = time.Minute })
+			b.set("1", "2")
+			b.polls(2)
+			time.Sleep(time.Minute - time.Second) // the load began at the poll
+			b.stop()
+		})
+	}
+}
+
 func TestALoadThatMayHangIsTold(t *testing.T) {
 	in(t, "latest", []string{"1"}, func(b *bench) {
 		b.edit(func() { b.took = time.Hour })
