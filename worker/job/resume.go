@@ -166,7 +166,8 @@ func (p *Planner) lastPage(ctx context.Context, at books) (page, error) {
 	if err != nil || len(pages) == 0 {
 		return last, err
 	}
-	return last, readNote(ctx, p.Store, at.page(pages[len(pages)-1]), &last)
+	err = readNote(ctx, p.Store, at.page(pages[len(pages)-1]), &last) // before it is returned
+	return last, err
 }
 
 // reopenParts takes back the account of a group and of some of its parts. The
