@@ -186,6 +186,52 @@ func TestAnEndThatIsWrittenWhenTheJobWasResumedCountsForNothing(t *testing.T) {
 	}
 }
 
+// A worker that accounts for what a cancel has left can be slower than a resume.
+func TestWhatIsLeftTooLateForAResumeIsRunAgain(t *testing.T) {
+	t.Parallel()
+	for what, folder := range map[string]string{"a part": "/done/", "an item of a part": "/items/"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			in(t, func(t *testing.T, p *plant) {
+				p.put("in/a", "x")
+				p.put("in/b", "x")
+				w := p.process()
+				w.submit(prefix("one"))
+				if err := w.planner().Cancel(t.Context(), "one"); err != nil {
+					t.Fatal(err)
+				}
+				var resumed atomic.Bool
+				w.store.OnCall(func(ctx context.Context, verb string, ref storage.Ref, call func() error) error {
+					if verb == "put" && strings.Contains(ref.Key, folder) && !resumed.Swap(true) {
+						if _, err := p.process().planner().Resume(ctx, "one", false); err != nil {
+							t.Error(err)
+						}
+						p.process().work(ctx)
+					}
+					return call()
+				})
+				late := []Verdict{{0, Cancelled}, {1, Cancelled}}
+				if folder == "/items/" {
+					late = late[:1] // the other travels apart
+				}
+				if err := w.books().Settled(t.Context(), "one", Part{0, 2}, late); err == nil {
+					t.Error("it was taken to be settled, and its message for done")
+				}
+				p.process().work(t.Context())
+				if s := p.ended("one"); s.State != StateSucceeded || s.Objects != (Account{2, Counts{2, 0, 0}}) {
+					t.Errorf("the summary is %+v", s)
+				}
+				if got := p.keys(".penstock/jobs/one/done/"); len(got) != 1 {
+					t.Errorf("the part is done as %q", got)
+				}
+				if got := p.keys(".penstock/jobs/one/items/"); len(got) != 0 {
+					t.Errorf("the items are marked as %q", got)
+				}
+			})
+		})
+	}
+}
+
 // Of a plan that was broken off all may have gone well: that it is one group with
 // what is planned later must not hide the rest.
 func TestWhatIsPlannedOnAfterAllBeforeHasGoneWellIsCounted(t *testing.T) {
