@@ -85,6 +85,7 @@ type batcher struct {
 	flying   map[*batch]struct{} // runs under way
 	wake     chan struct{}       // of size 1: something came in while a runner waits for a batch to fill
 	stopped  bool                // a run has overrun: nothing starts any more
+	closed   bool                // wait was called: nothing comes in any more
 	stop     chan struct{}       // closed then
 	runners  sync.WaitGroup
 }
@@ -131,12 +132,10 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 			begun = nil
 			t.Reset(w.limit)
 		case <-withdrawn:
-			if why := context.Cause(pending); !e.hasBegun() || why != errExpired && why != errCancelled {
-				b.withdraw(e)
-			}
+			b.withdraw(e, context.Cause(pending))
 			withdrawn = nil
 		case <-stop:
-			b.withdraw(e)
+			b.withdraw(e, errDraining)
 			stop = nil
 		case <-held.Done():
 			return done{}, context.Cause(held)
@@ -154,7 +153,7 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 func (b *batcher) enqueue(pending context.Context, w work) (*entry, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stopped {
+	if b.stopped || b.closed {
 		return nil, errDraining
 	}
 	if pending.Err() != nil {
@@ -170,10 +169,14 @@ func (b *batcher) enqueue(pending context.Context, w work) (*entry, error) {
 	return e, nil
 }
 
-// withdraw takes what has not begun of e out of the queue.
-func (b *batcher) withdraw(e *entry) {
+// withdraw takes what has not begun of e out of the queue, unless why comes too
+// late for that.
+func (b *batcher) withdraw(e *entry, why error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if e.hasBegun() && (why == errExpired || why == errCancelled) {
+		return
+	}
 	if e.queue != nil || e.again {
 		e.withdrawn = true
 		b.unline(e)
@@ -239,8 +242,12 @@ func (b *batcher) overdue(e *entry) (late *share, rest time.Duration) {
 }
 
 // wait awaits the end of all runs, and says which of them is still under way
-// all the same: one that has overrun, or one that outlasts ctx.
+// all the same: one that has overrun, or one that outlasts ctx. What comes later,
+// as a query can that has not heard of the drain yet, ends with errDraining.
 func (b *batcher) wait(ctx context.Context) error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
 	idle := make(chan struct{})
 	go func() {
 		b.runners.Wait()

@@ -90,17 +90,28 @@ func (c *cancels) refresh(ctx context.Context) error {
 	return nil
 }
 
-// run keeps the list fresh while something waits, until ctx is done.
+// run keeps the list fresh while something waits, until ctx is done. It looks
+// when the list gets too old, whoever made it: at times of its own it would find
+// one that is just fresh enough, and the next look would be twice as late.
 func (c *cancels) run(ctx context.Context, log *zap.Logger) {
-	for sleep(ctx, cancelPeriod) {
+	for {
 		c.mu.Lock()
-		idle := len(c.waiting) == 0
+		idle, left := len(c.waiting) == 0, cancelPeriod-time.Since(c.asked)
 		c.mu.Unlock()
-		if idle {
-			continue
+		if left <= 0 && !idle {
+			err := c.refresh(ctx)
+			if err == nil {
+				continue
+			}
+			if ctx.Err() == nil {
+				log.Warn("list cancelled requests", zap.Error(err))
+			}
 		}
-		if err := c.refresh(ctx); err != nil && ctx.Err() == nil {
-			log.Warn("list cancelled requests", zap.Error(err))
+		if left <= 0 {
+			left = cancelPeriod
+		}
+		if !sleep(ctx, left) {
+			return
 		}
 	}
 }

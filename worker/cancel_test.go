@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/storage"
@@ -67,6 +70,39 @@ func TestARequestThatWaitsForABatchIsNotStartedTenSecondsAfterItsCancel(t *testi
 			t.Errorf("the model ran %d times, want once", n)
 		}
 	})
+}
+
+// Requests come, and markers are listed for them, at any times: a list that is
+// just fresh enough when the worker looks must not be used for as long again.
+func TestAMarkerIsHeededInTenSecondsWheneverTheListWasMade(t *testing.T) {
+	const took = 200 * time.Millisecond
+	for _, came := range []time.Duration{0, time.Millisecond, 2 * time.Second, cancelPeriod - took, cancelPeriod - time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			var cancelled time.Time
+			c := newCancels(func(context.Context) (map[string]bool, error) {
+				if cancelled.IsZero() { // just behind what this call sees
+					cancelled = time.Now()
+					time.Sleep(took)
+					return nil, nil
+				}
+				time.Sleep(took)
+				return map[string]bool{"marker": true}, nil
+			})
+			go c.run(t.Context(), zap.NewNop())
+			time.Sleep(20*time.Second + came)
+			it := new(item)
+			it.pending, it.withdraw = context.WithCancelCause(t.Context())
+			done, err := c.watch(it, "marker")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer done()
+			<-it.pending.Done()
+			if late := time.Since(cancelled); late > 2*cancelPeriod {
+				t.Errorf("who came %v after a look was withdrawn %v after its cancel", came, late)
+			}
+		})
+	}
 }
 
 func TestTheMarkerOfARequestThatExpiresIsRemoved(t *testing.T) {

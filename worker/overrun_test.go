@@ -307,7 +307,7 @@ func TestAnItemThatHasEndedIsNotEndedAgainByAWithdrawal(t *testing.T) {
 			default:
 				t.Fatal("it has not ended")
 			}
-			b.withdraw(e)
+			b.withdraw(e, errDraining)
 		})
 	}
 }

@@ -183,16 +183,20 @@ func (b *Books) Finished(ctx context.Context, id string, part Part) (bool, error
 // a cancel that has been taken back meanwhile is not settled: that is an error.
 func (b *Books) Settled(ctx context.Context, id string, part Part, verdicts []Verdict) error {
 	at := booksOf(b.Locations, id)
-	if slices.ContainsFunc(verdicts, func(v Verdict) bool { return v.Fate == Cancelled }) {
-		if err := b.stillCancelled(ctx, id); err != nil {
+	left := slices.ContainsFunc(verdicts, func(v Verdict) bool { return v.Fate == Cancelled })
+	if left {
+		if err := b.stillCancelled(ctx, at, id, part, verdicts); err != nil {
 			return err
 		}
 	}
 	counts, complete, err := b.count(ctx, at, part, verdicts)
-	if err != nil || !complete {
-		return err
+	if err == nil && complete {
+		err = mark(ctx, b.Store, at.doneAs(part.Number, counts))
 	}
-	if err := mark(ctx, b.Store, at.doneAs(part.Number, counts)); err != nil {
+	if err == nil && left { // that can have taken longer than a resume waits
+		err = b.stillCancelled(ctx, at, id, part, verdicts)
+	}
+	if err != nil || !complete {
 		return err
 	}
 	return b.follow(ctx, id, groupOf(part.Number))
@@ -201,16 +205,36 @@ func (b *Books) Settled(ctx context.Context, id string, part Part, verdicts []Ve
 // errResumed is an answer: the same call would give it again.
 var errResumed = fmt.Errorf("the job was resumed before this part of it was left: %w", storage.ErrPrecondition)
 
-// stillCancelled errs when the job's cancel was taken back. Cancelled may have
-// said yes seconds ago, and items that had begun then may have taken long.
-func (b *Books) stillCancelled(ctx context.Context, id string) error {
-	cancelled, err := exists(ctx, b.Store, booksOf(b.Locations, id).cancel())
+// stillCancelled errs when the job's cancel was taken back, and takes back what
+// was settled for it. Cancelled may have said yes seconds ago, and items that had
+// begun then may have taken long.
+func (b *Books) stillCancelled(ctx context.Context, at books, id string, part Part, verdicts []Verdict) error {
+	cancelled, err := exists(ctx, b.Store, at.cancel())
 	if err != nil || cancelled {
 		return err
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.recall(id).cancels = answer{}
+	b.mu.Unlock()
+	for _, v := range verdicts {
+		if v.Fate != Cancelled {
+			continue
+		}
+		if err := b.Store.Delete(ctx, at.item(part.Number, v), storage.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
+	for info, err := range b.Store.List(ctx, at.doneAny(part.Number), "") {
+		if err != nil {
+			return err
+		}
+		if _, c, err := parseDone(info.Ref); err != nil || c.Cancelled == 0 {
+			continue
+		}
+		if err := b.Store.Delete(ctx, info.Ref, storage.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
 	return errResumed
 }
 

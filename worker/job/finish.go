@@ -53,16 +53,44 @@ func (b *Books) closeGroup(ctx context.Context, id string, g int) error {
 			return err // who ends the last part, or seals the plan, looks again
 		}
 	}
-	there, err := exists(ctx, b.Store, at.group(g))
+	var m groupMark
+	etag, err := readNoteAs(ctx, b.Store, at.group(g), &m)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = b.markGroup(ctx, id, g, done)
+	case err == nil && !m.tells(done):
+		// One of both is of before the job was resumed. What is done is looked up
+		// once more: what it says then is newer than the account.
+		if done, err = doneParts(ctx, b.Store, at, g); err == nil && !m.tells(done) {
+			if err = deleteNote(ctx, b.Store, at.group(g), etag); err == nil {
+				return b.closeGroup(ctx, id, g)
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}
-	if !there {
-		if err := b.markGroup(ctx, id, g, done); err != nil {
-			return err
+	return b.close(ctx, id)
+}
+
+// tells says whether the account is of these parts. Its writer may have been so
+// slow that the job was resumed meanwhile: then it counts for nothing.
+func (m groupMark) tells(done map[int]doneMark) bool {
+	other := accountOf(done)
+	return m.Counts == other.Counts && slices.Equal(m.Parts, other.Parts)
+}
+
+// accountOf is the account of parts, but for their files.
+func accountOf(done map[int]doneMark) groupMark {
+	var m groupMark
+	for part, d := range done {
+		m.Counts = m.plus(d.Counts)
+		if d.Failed+d.Cancelled > 0 {
+			m.Parts = append(m.Parts, partMark{part, d.Counts})
 		}
 	}
-	return b.close(ctx, id)
+	slices.SortFunc(m.Parts, func(a, b partMark) int { return a.Part - b.Part })
+	return m
 }
 
 // markGroup assembles the files that lie in the group and writes its account.
@@ -71,14 +99,8 @@ func (b *Books) markGroup(ctx context.Context, id string, g int, done map[int]do
 	if err != nil {
 		return err
 	}
-	m := groupMark{Time: b.now().UTC()}
-	for part, d := range done {
-		m.Counts = m.plus(d.Counts)
-		if d.Failed+d.Cancelled > 0 {
-			m.Parts = append(m.Parts, partMark{part, d.Counts})
-		}
-	}
-	slices.SortFunc(m.Parts, func(a, b partMark) int { return a.Part - b.Part })
+	m := accountOf(done)
+	m.Time = b.now().UTC()
 	at := booksOf(b.Locations, id)
 	if spec.Records() {
 		var p page
@@ -156,7 +178,7 @@ func (b *Books) close(ctx context.Context, id string) error {
 	if err != nil || len(marked) < sealed.groups() {
 		return err
 	}
-	return b.finish(ctx, id, sealed)
+	return b.finish(ctx, id)
 }
 
 // listNumbers are the numbers below a folder, in ascending order.
@@ -187,62 +209,4 @@ func groupMarks(ctx context.Context, s storage.Reader, at books, groups []int) (
 		g.Go(func() error { return readNote(reading, s, at.group(n), &marks[i]) })
 	}
 	return marks, g.Wait()
-}
-
-// finish assembles the files that lie in more than one group, and writes the
-// summary: the job's end.
-func (b *Books) finish(ctx context.Context, id string, sealed seal) error {
-	at := booksOf(b.Locations, id)
-	spec, err := b.Spec(ctx, id)
-	if err != nil {
-		return err
-	}
-	var s Summary
-	err = readNote(ctx, b.Store, at.summary(), &s)
-	if err == nil {
-		return b.publish(ctx, id, s) // who wrote it may not have come so far
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	groups := make([]int, sealed.groups())
-	for g := range groups {
-		groups[g] = g
-	}
-	marks, err := groupMarks(ctx, b.Store, at, groups)
-	if err != nil {
-		return err
-	}
-	var counts Counts
-	var files fileSums
-	ended := fates{}
-	var wide []file
-	for _, m := range marks {
-		counts, files = counts.plus(m.Counts), files.plus(m.Files)
-		wide = append(wide, m.Wide...)
-		maps.Copy(ended, fatesOf(m.Parts))
-	}
-	sums, err := b.assembleAll(ctx, spec, wide, ended)
-	if err != nil {
-		return err
-	}
-	if len(wide) > 0 { // as in markGroup
-		now, err := groupMarks(ctx, b.Store, at, groups)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || !slices.EqualFunc(marks, now, func(a, b groupMark) bool { return a.Time.Equal(b.Time) }) {
-			return err
-		}
-	}
-	if s, err = b.summarize(ctx, spec, sealed, counts, files.plus(sums)); err != nil {
-		return err
-	}
-	if _, err := putNote(ctx, b.Store, at.summary(), s); err != nil {
-		return err
-	}
-	if err := readNote(ctx, b.Store, at.summary(), &s); err != nil { // another's may have been first
-		return err
-	}
-	return b.publish(ctx, id, s)
 }

@@ -65,27 +65,46 @@ func mark(ctx context.Context, s storage.Store, ref storage.Ref) error {
 
 // readNote reads v. A note that is not there is fs.ErrNotExist.
 func readNote(ctx context.Context, s storage.Reader, ref storage.Ref, v any) error {
-	body, err := read(ctx, s, ref, storage.GetOptions{})
+	_, err := readNoteAs(ctx, s, ref, v)
+	return err
+}
+
+// readNoteAs is readNote, and gives the ETag of what it has read.
+func readNoteAs(ctx context.Context, s storage.Reader, ref storage.Ref, v any) (etag string, err error) {
+	body, etag, err := readAs(ctx, s, ref, storage.GetOptions{})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return broken{fmt.Errorf("read %s: %w", ref, err)}
+		return "", broken{fmt.Errorf("read %s: %w", ref, err)}
 	}
-	return nil
+	return etag, nil
+}
+
+// deleteNote deletes the very note that was read; another in its place stays.
+func deleteNote(ctx context.Context, s storage.Store, ref storage.Ref, etag string) error {
+	err := s.Delete(ctx, ref, storage.DeleteOptions{IfMatch: etag})
+	if errors.Is(err, storage.ErrPrecondition) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func read(ctx context.Context, s storage.Reader, ref storage.Ref, opts storage.GetOptions) ([]byte, error) {
+	body, _, err := readAs(ctx, s, ref, opts)
+	return body, err
+}
+
+func readAs(ctx context.Context, s storage.Reader, ref storage.Ref, opts storage.GetOptions) (body []byte, etag string, err error) {
 	o, err := s.Get(ctx, ref, opts)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer o.Body.Close()
-	body, err := io.ReadAll(o.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", ref, err)
+	if body, err = io.ReadAll(o.Body); err != nil {
+		return nil, "", fmt.Errorf("read %s: %w", ref, err)
 	}
-	return body, nil
+	return body, o.ETag, nil
 }
 
 // exists says whether there is an object.

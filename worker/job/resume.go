@@ -49,6 +49,10 @@ func (p *Planner) Resume(ctx context.Context, id string, failed bool) (Resumed, 
 			return Resumed{}, err
 		}
 	}
+	// Once more, for who was ending the job meanwhile: see finish.
+	if err := p.takeBackEnd(ctx, id); err != nil {
+		return Resumed{}, err
+	}
 	var r Resumed
 	if r.Items, err = p.sendUndone(ctx, spec); err != nil {
 		return r, err
@@ -83,10 +87,7 @@ func (p *Planner) takeBackCancel(ctx context.Context, at books) error {
 // reopen takes back that a job has ended, and what of it did not go well.
 func (p *Planner) reopen(ctx context.Context, spec Spec, failed bool) error {
 	at := booksOf(p.Locations, spec.ID)
-	if err := errors.Join(
-		p.Store.Delete(ctx, at.summary(), storage.DeleteOptions{}),
-		p.Store.Delete(ctx, CopyOf(p.Locations, spec.ID), storage.DeleteOptions{}),
-	); err != nil {
+	if err := p.takeBackEnd(ctx, spec.ID); err != nil {
 		return err
 	}
 	again := func(c Counts) bool { return c.Cancelled > 0 || failed && c.Failed > 0 }
@@ -120,6 +121,14 @@ func (p *Planner) reopen(ctx context.Context, spec Spec, failed bool) error {
 		}
 	}
 	return nil
+}
+
+// takeBackEnd deletes the summary.
+func (p *Planner) takeBackEnd(ctx context.Context, id string) error {
+	return errors.Join(
+		p.Store.Delete(ctx, booksOf(p.Locations, id).summary(), storage.DeleteOptions{}),
+		p.Store.Delete(ctx, CopyOf(p.Locations, id), storage.DeleteOptions{}),
+	)
 }
 
 // touched are the groups that may hold what did not go well: those whose account
@@ -157,7 +166,8 @@ func (p *Planner) lastPage(ctx context.Context, at books) (page, error) {
 	if err != nil || len(pages) == 0 {
 		return last, err
 	}
-	return last, readNote(ctx, p.Store, at.page(pages[len(pages)-1]), &last)
+	err = readNote(ctx, p.Store, at.page(pages[len(pages)-1]), &last) // before it is returned
+	return last, err
 }
 
 // reopenParts takes back the account of a group and of some of its parts. The
@@ -231,5 +241,8 @@ func (p *Planner) eachPart(ctx context.Context, spec Spec, parts []int, do func(
 			g.Go(func() error { return do(doing, items) })
 		}
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || len(parts) == 0 {
+		return err
+	}
+	return context.Cause(ctx) // it ended the loop: the group has no error of that
 }

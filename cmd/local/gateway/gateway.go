@@ -205,7 +205,6 @@ func (g *Gateway) Close() error {
 	}
 	g.shutDown()
 	g.cancel()
-	<-g.done
 	g.backend.Shutdown()
 	running.Store(false)
 	return failed

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -71,6 +72,30 @@ func TestOpenAgainKeepsBucketsObjectsAndVersions(t *testing.T) {
 	if err != nil || len(out.Versions) != 2 {
 		t.Errorf("versions are %v (%v), want 2", out, err)
 	}
+}
+
+// A program can be told to end while it starts.
+func TestAStartThatIsCalledOffEnds(t *testing.T) {
+	for n := range 10 { // how far the start comes by then is the scheduler's
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*100*time.Microsecond)
+		ended := make(chan error, 1)
+		go func() {
+			g, err := Open(ctx, Config{Dir: t.TempDir(), AccessKey: "key", SecretKey: "secret-key", Buckets: []string{"bucket"}})
+			if err == nil {
+				err = g.Close()
+			}
+			ended <- err
+		}()
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			t.Fatal("it goes on for ever")
+		}
+		cancel()
+	}
+	g, client := openGateway(t, Config{Buckets: []string{"bucket"}})
+	defer g.Close()
+	put(t, client, "k", "after those")
 }
 
 func TestConditionalWriteHasOneWinner(t *testing.T) {

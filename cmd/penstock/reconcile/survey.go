@@ -51,7 +51,8 @@ func (r *Reconciler) survey(ctx context.Context, inputs []*input) (overview, err
 	}
 	list(&o.output, r.Locations.Output, r.Locations.OutputOf)
 	list(&o.failure, r.Locations.Failure, r.Locations.FailureOf)
-	return o, group.Wait()
+	err := group.Wait() // before what the group has filled in is returned
+	return o, err
 }
 
 // list lists the keys from first to last, or, when there are too many of them,

@@ -56,6 +56,7 @@ type Catalog struct {
 	shelves []*shelf // in ascending order of name
 
 	mu      sync.Mutex // never held over a wait; guards what the shelves and versions say it does
+	over    bool       // Close was called; guarded by mu
 	closing sync.WaitGroup
 }
 
@@ -163,12 +164,23 @@ func (c *Catalog) known(name string) (names []string) {
 	return names
 }
 
+// hold uses a version that somebody was given, unless it is closed by now.
+func (c *Catalog) hold(v *version) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v.closing() {
+		return false
+	}
+	v.uses++
+	return true
+}
+
 // release gives a version back, and closes it when it is retired and nobody
 // uses it any more.
 func (c *Catalog) release(v *version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v.uses--; v.uses == 0 && v.retired {
+	if v.uses--; v.closing() && !c.over {
 		c.closing.Go(func() { c.close(v) }) // not on the time of whoever was last
 	}
 }
@@ -186,6 +198,9 @@ func (c *Catalog) close(v *version) {
 // catalog is not used any more; a version that is still in use is left to the
 // end of the process.
 func (c *Catalog) Close() error {
+	c.mu.Lock()
+	c.over = true // nothing more is begun that would be waited for
+	c.mu.Unlock()
 	c.closing.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -196,6 +211,7 @@ func (c *Catalog) Close() error {
 				errs = append(errs, fmt.Errorf("model %s is still in use", v.name()))
 				continue
 			}
+			v.retired = true
 			errs = append(errs, v.Close())
 		}
 		s.serving = nil

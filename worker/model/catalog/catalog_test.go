@@ -80,6 +80,35 @@ func TestARunThatOutlastsItsItemKeepsItsVersionOpen(t *testing.T) {
 	})
 }
 
+// The goroutine of a run can be so late that its item has left, and its version
+// was closed: what it ran on then would be memory that was freed.
+func TestARunThatBeginsAfterItsVersionWasClosedDoesNotReachTheModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := start(t, "latest", func(o *origin) { o.set("1") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		retired, release := b.use("digits")
+		b.set("2")
+		b.polls(3)
+		release()
+		synctest.Wait()
+		current, release := b.use("digits")
+		release()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, m := range []model.Model{retired, current} {
+			if err := run(t, m); err == nil || strings.Contains(err.Error(), "fake model") {
+				t.Errorf("a run of version %s reached the closed model: %v", m.Version(), err)
+			}
+		}
+		if n := b.shelves[0].leaving; n != 0 {
+			t.Errorf("%d versions are leaving", n)
+		}
+	})
+}
+
 func TestNothingFailsWhileVersionsComeAndGo(t *testing.T) {
 	in(t, "latest", []string{"1"}, func(b *bench) {
 		ctx, cancel := context.WithCancel(b.t.Context())
@@ -408,6 +437,18 @@ func TestTheEndDoesNotWaitForALoad(t *testing.T) {
 			t.Errorf("open are %s", o.open())
 		}
 	})
+}
+
+func TestAVersionThatIsLoadedAtTheVeryEndIsClosed(t *testing.T) {
+	for range 2000 { // whether the load or the end is seen first is the scheduler's
+		in(t, "latest", []string{"1"}, func(b *bench) { // which looks for versions that are still open
+			b.edit(func() { b.took = time.Minute })
+			b.set("1", "2")
+			b.polls(2)
+			time.Sleep(time.Minute - time.Second) // the load began at the poll
+			b.stop()
+		})
+	}
 }
 
 func TestALoadThatMayHangIsTold(t *testing.T) {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -74,14 +75,18 @@ type version struct {
 }
 
 // Run runs the model, and holds it meanwhile: the run of an item that was
-// handed back, since it took too long, outlasts the item.
+// handed back, since it took too long, outlasts the item. It can also begin when
+// its item has just left: then nobody is there to hold the model open for.
 func (v *version) Run(ctx context.Context, sig *model.Signature, parts [][]model.Tensor) ([][]model.Tensor, error) {
-	v.catalog.mu.Lock()
-	v.uses++
-	v.catalog.mu.Unlock()
+	if !v.catalog.hold(v) {
+		return nil, fmt.Errorf("model %s is closed", v.name())
+	}
 	defer v.catalog.release(v)
 	return v.Model.Run(ctx, sig, parts)
 }
+
+// closing says that the version is being closed, or is. Catalog.mu is held.
+func (v *version) closing() bool { return v.retired && v.uses == 0 }
 
 // name is how a request can name the version.
 func (v *version) name() string {

@@ -124,6 +124,9 @@ func (c *Catalog) take(ctx context.Context, s *shelf, v source.Version, start, s
 	began := time.Now()
 	m, err := c.load(ctx, s, v, spare && s.Try != nil)
 	if ctx.Err() != nil {
+		if err == nil { // both came at the same time
+			_ = m.Close() // the process ends
+		}
 		return nil, context.Cause(ctx)
 	}
 	c.metrics.loaded(s.Named.Name, err, time.Since(began))
@@ -212,7 +215,7 @@ func (c *Catalog) change(s *shelf, f func() (leave []*version)) {
 	for _, v := range leave {
 		v.retired = true
 		s.leaving++
-		if v.uses == 0 {
+		if v.closing() {
 			idle = append(idle, v)
 		}
 	}

@@ -62,13 +62,8 @@ func (e *entry) local(dir string) (Local, error) {
 // isn't there or was damaged.
 func (c *Cache) take(ctx context.Context, id string, size int64, fill func(*tree) error) (*entry, error) {
 	e, err := c.open(id)
-	if err == nil {
-		return e, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		if err := c.discard(id); err != nil {
-			return nil, fmt.Errorf("the model cache: remove the damaged %s: %w", filepath.Join(c.Dir, id), err)
-		}
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return e, err
 	}
 	c.trim(size)
 	part, err := c.part()
@@ -119,12 +114,13 @@ func (c *Cache) part() (*entry, error) {
 	return &entry{dir: dir, lock: f}, nil
 }
 
-// open holds the entry of an id and compares its files with their checksums.
+// open holds the entry of an id and compares its files with their checksums. A
+// damaged one it removes: then there is none, as where there was none before.
 func (c *Cache) open(id string) (*entry, error) {
 	dir := filepath.Join(c.Dir, id)
 	f, err := lockShared(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the model cache: %w", err)
 	}
 	e := &entry{dir: dir, lock: f}
 	ours, err := f.Stat()
@@ -132,26 +128,51 @@ func (c *Cache) open(id string) (*entry, error) {
 	if err = errors.Join(err, errNow); err == nil && !os.SameFile(ours, now) {
 		err = fs.ErrNotExist // it was removed just before
 	}
-	if err == nil {
-		err = verify(dir)
+	if err == nil && verify(dir) != nil {
+		if err = c.discard(id, f); err == nil {
+			err = fs.ErrNotExist
+		}
 	}
 	if err != nil {
 		e.release()
-		return nil, err
+		return nil, fmt.Errorf("the model cache: %w", err)
 	}
 	_ = os.Chtimes(dir, time.Now(), time.Now()) // when it was used last
 	return e, nil
 }
 
-// discard takes an entry out of the way, and then away.
-func (c *Cache) discard(id string) error {
+// discard takes an entry out of the way, and then away: the one that is held as
+// entry. Another process can have found the same damage, or the same need for
+// room, and what it has put in the entry's place may be in use by now: that stays.
+func (c *Cache) discard(id string, entry *os.File) error {
 	trash, err := os.MkdirTemp(c.Dir, partPrefix)
+	if err == nil {
+		err = errors.Join(c.moveAway(id, entry, filepath.Join(trash, id)), os.RemoveAll(trash))
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", filepath.Join(c.Dir, id), err)
+	}
+	return nil
+}
+
+// moveAway moves an entry, unless another has its name by now. None gets it
+// meanwhile: for that this one would have to be moved before, by one at a time.
+func (c *Cache) moveAway(id string, entry *os.File, to string) error {
+	mover, err := lockNext(c.Dir)
 	if err != nil {
 		return err
 	}
-	err = os.Rename(filepath.Join(c.Dir, id), filepath.Join(trash, id))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	defer unlock(mover)
+	ours, err := entry.Stat()
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, os.RemoveAll(trash))
+	now, err := os.Stat(filepath.Join(c.Dir, id))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(ours, now) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(c.Dir, id), to)
 }

@@ -95,6 +95,59 @@ func TestProcessesThatShareACacheEndWithOneWholeEntry(t *testing.T) {
 	}
 }
 
+// Several find the same damage at the same time: what one of them has put in the
+// damaged entry's place the others leave alone.
+func TestWhoFindsDamageDoesNotRemoveWhatHasTakenItsPlace(t *testing.T) {
+	t.Parallel()
+	for range 50 { // who is first, and by how much, is the scheduler's
+		c := &Cache{Dir: t.TempDir()}
+		e := take(t, c, 1, 4)
+		e.release()
+		if err := os.Remove(filepath.Join(e.dir, modelDir, GraphFile)); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				e, err := c.take(t.Context(), id(1), 4, fillWith("xxxx"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(5 * time.Millisecond) // the model is being loaded
+				if err := verify(e.dir); err != nil {
+					t.Errorf("held, and yet: %v", err)
+				}
+				e.release()
+			})
+		}
+		all.Wait()
+	}
+}
+
+// What is about to be removed can be another by then.
+func TestAnEntryThatHasTakenAnothersPlaceIsNotRemovedForIt(t *testing.T) {
+	t.Parallel()
+	c := &Cache{Dir: t.TempDir()}
+	take(t, c, 1, 4).release()
+	old, err := os.Open(filepath.Join(c.Dir, id(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := c.discard(id(1), old); err != nil || c.has(1) {
+		t.Errorf("it was not removed: %v", err)
+	}
+	e := take(t, c, 1, 4)
+	defer e.release()
+	if err := c.discard(id(1), old); err != nil || !c.has(1) {
+		t.Errorf("the one in its place is gone: %v", err)
+	}
+	if err := verify(e.dir); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTheCacheMakesRoomByWhatIsUnusedTheLongest(t *testing.T) {
 	t.Parallel()
 	c := &Cache{Dir: t.TempDir(), Limit: 1000}

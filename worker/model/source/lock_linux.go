@@ -12,6 +12,9 @@ func lockShared(dir string) (*os.File, error) { return lock(dir, syscall.LOCK_SH
 // lockAlone locks a directory that nobody holds, or errs at once.
 func lockAlone(dir string) (*os.File, error) { return lock(dir, syscall.LOCK_EX|syscall.LOCK_NB) }
 
+// lockNext waits until nobody holds a directory, and locks it.
+func lockNext(dir string) (*os.File, error) { return lock(dir, syscall.LOCK_EX) }
+
 func lock(dir string, how int) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {

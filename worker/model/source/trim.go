@@ -65,7 +65,7 @@ func (c *Cache) remove(name string) bool {
 	if strings.HasPrefix(name, partPrefix) {
 		return os.RemoveAll(dir) == nil
 	}
-	return c.discard(name) == nil
+	return c.discard(name, f) == nil
 }
 
 // isID says whether a directory of that name is one of the cache's entries:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,6 +173,58 @@ func TestFailedJournalStopsEverything(t *testing.T) {
 		}
 		if !b.journal.closed {
 			t.Error("the journal was left open")
+		}
+	})
+}
+
+// stalling is a journal whose disk is full for one commit, which takes a while.
+type stalling struct {
+	*memory
+	stall chan error // nil: it does not
+}
+
+func (j *stalling) Commit(mutations []Mutation) error {
+	if stall := j.stall; stall != nil {
+		j.stall = nil
+		if err := <-stall; err != nil {
+			return err
+		}
+	}
+	return j.memory.Commit(mutations)
+}
+
+// What is collected while a commit is on its way rests on it: a receive of a
+// message, on that it was sent.
+func TestWhatRestsOnAFailedCommitFailsWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &stalling{memory: &memory{}}
+		b, err := New(Config{}, j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.CreateQueue("q", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		j.stall = make(chan error)
+		stall := j.stall
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			if _, err := b.Send("q", Outgoing{Body: "m"}); err == nil {
+				t.Error("a message was taken that is not in the journal")
+			}
+		})
+		synctest.Wait()
+		calls.Go(func() {
+			if d, err := b.Receive(t.Context(), "q", ReceiveOptions{}); err == nil {
+				t.Errorf("%d messages were handed over that are not in the journal", len(d))
+			}
+		})
+		synctest.Wait()
+		stall <- errors.New("no space left on device")
+		calls.Wait()
+		_ = b.Close() // it says so
+		if n := len(j.tables[States]); n != 0 {
+			t.Errorf("the journal has the state of %d messages of which it has no payload", n)
 		}
 	})
 }

@@ -91,11 +91,14 @@ func (b *Broker) writeCommits() {
 		b.mu.Lock()
 		c := b.next
 		b.next, b.writing = nil, c
+		err := b.broken // what was collected meanwhile rests on what failed
 		b.mu.Unlock()
 		if c == nil {
 			continue
 		}
-		err := b.journal.Commit(c.mutations)
+		if err == nil {
+			err = b.journal.Commit(c.mutations)
+		}
 		b.mu.Lock()
 		if err != nil && b.broken == nil {
 			// Memory is ahead of the disk now. Going on would hand out state
