@@ -86,6 +86,7 @@ func TestErrorsAreSortedByMeaning(t *testing.T) {
 		{400, "BadRequest", transient},
 		{400, "InvalidRequest", transient},
 		{400, "KeyTooLongError", fs.ErrInvalid},
+		{400, "XMinioInvalidObjectName", fs.ErrInvalid},
 		{400, "KMS.DisabledException", storage.ErrForbidden},
 		{301, "PermanentRedirect", transient},
 	} {
