@@ -117,6 +117,18 @@ func meaning(err, transient error) error {
 	return transient
 }
 
+func TestADeletionOnAConditionThatTheServerDoesNotHaveIsSaidAsSuch(t *testing.T) {
+	s := open(t, func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusNotImplemented, "NotImplemented")
+	})
+	if err := s.Delete(t.Context(), ref, storage.DeleteOptions{IfMatch: "e"}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("on a condition: %v, want ErrUnsupported", err)
+	}
+	if err := s.Delete(t.Context(), ref, storage.DeleteOptions{}); err == nil || errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("without one: %v, want a transient error", err)
+	}
+}
+
 func TestErrorsOfWritesAreSortedByMeaning(t *testing.T) {
 	for code, want := range map[string]error{
 		"ConditionalRequestConflict": storage.ErrConflict,
