@@ -120,7 +120,8 @@ type Writer interface {
 	Upload(ctx context.Context, ref Ref, opts PutOptions) (Upload, error)
 
 	// Delete removes an object. A missing object is not an error, unless
-	// IfMatch is set: then it may be ErrPrecondition or fs.ErrNotExist.
+	// IfMatch is set: then it may be ErrPrecondition or fs.ErrNotExist, and on a
+	// server that deletes nothing on a condition errors.ErrUnsupported.
 	Delete(ctx context.Context, ref Ref, opts DeleteOptions) error
 }
 

@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,6 +30,14 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 		metadata[metaBuried] = "due"
 	}
 	v, err := w.terminals.PutFailure(ctx, of.claim(w.fence(it)), terminal.Document{Body: body, ContentType: "application/json", Metadata: metadata})
+	reason := r.problem.Message
+	if errors.Is(err, fs.ErrInvalid) && it.lease.from.deadLetters != nil {
+		// The store can't have an object of that name, today or later: the message
+		// tells of the failure then, where a person looks.
+		w.log.Warn("a failure object can't be written: the object store refuses its key", zap.String(keyMessage, it.message.ID), zap.Error(err))
+		reason += fmt.Sprintf(" (the object store refuses the key of its failure object, %s: give the input a shorter or plainer name)", w.cfg.Locations.FailureOf(of.request))
+		r.bury, err = true, nil
+	}
 	switch {
 	case err != nil:
 		return outcomeRetried, err
@@ -43,7 +53,7 @@ func (w *Worker) writeFailure(it *item, r ruling) (outcome, error) {
 		if err != nil {
 			return outcomeFailed, err
 		}
-		if err := w.bury(ctx, it.lease, message, r.problem.Code, it.id, r.problem.Message); err != nil {
+		if err := w.bury(ctx, it.lease, message, r.problem.Code, it.id, reason); err != nil {
 			return outcomeRetried, err
 		}
 	}

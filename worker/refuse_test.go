@@ -169,6 +169,38 @@ func TestAKeyThatTheStoreCanNotHaveFails(t *testing.T) {
 	})
 }
 
+func TestAFailureThatTheStoreCanNotNameKeepsNoResultFromBeingDelivered(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		// As with a name of 250 bytes on a server whose file system has 255 at most.
+		w.store.onCall(always(on("head", "failed/"), answer(fs.ErrInvalid)))
+		p.submit("x", row(1))
+		p.settled()
+		p.wantOutput("x", 1)
+		w.wantOutcomes(map[outcome]int{outcomeSucceeded: 1})
+		if letters := p.letters(); len(letters) > 0 {
+			t.Errorf("%d dead letters, want none", len(letters))
+		}
+	})
+}
+
+func TestAFailureThatCanNotBeWrittenUnderItsNameGoesToTheDeadLetters(t *testing.T) {
+	in(t, func(t *testing.T, p *plant) {
+		w := p.start()
+		w.store.onCall(always(on("", "failed/"), answer(fs.ErrInvalid)))
+		p.submit("x", "no row")
+		p.settled()
+		letters := p.letters()
+		if len(letters) != 1 {
+			t.Fatalf("%d dead letters, want 1", len(letters))
+		}
+		a := letters[0].Attributes
+		if a[attrCode] == "" || !strings.Contains(a[attrReason], "refuses the key of its failure object") {
+			t.Errorf("the letter's attributes are %v", a)
+		}
+	})
+}
+
 func TestDeniedCredentialsAreTriedAgainThenTold(t *testing.T) {
 	in(t, func(t *testing.T, p *plant) {
 		w := p.start()

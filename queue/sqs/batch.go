@@ -205,13 +205,14 @@ func isInvalid(err error) bool {
 }
 
 // code is the error code that SQS gave, in its JSON form or in that of the
-// older query protocol, which it still puts into a header; or empty.
+// older query protocol, which it still puts into a header; or empty. LocalStack
+// gives codes as the SDKs name their errors: InvalidParameterValueException.
 func code(err error) string {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return ""
 	}
-	return strings.TrimPrefix(api.ErrorCode(), "AWS.SimpleQueueService.")
+	return strings.TrimSuffix(strings.TrimPrefix(api.ErrorCode(), "AWS.SimpleQueueService."), "Exception")
 }
 
 func (q *Queue) sendEntry(n int, m queue.Outgoing) types.SendMessageBatchRequestEntry {

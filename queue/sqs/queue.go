@@ -30,6 +30,7 @@ import (
 
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/penstock/penstock/queue"
 )
@@ -92,6 +93,11 @@ func (q *Queue) Attributes(ctx context.Context) (queue.Attributes, error) {
 	})
 	if _, ok := errors.AsType[*types.QueueDoesNotExist](err); ok {
 		return queue.Attributes{}, fmt.Errorf("attributes of %s: %w: %w", q.url, fs.ErrNotExist, err)
+	}
+	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+		// Every program asks this first: what else but SQS answers there, such as a
+		// server of the older query protocol alone, is told here.
+		return queue.Attributes{}, fmt.Errorf("attributes of %s: the server does not answer in SQS's JSON protocol: %w", q.url, err)
 	}
 	if err != nil {
 		return queue.Attributes{}, fmt.Errorf("attributes of %s: %w", q.url, err)

@@ -284,6 +284,7 @@ func TestLostLeasesAreToldFromOtherErrors(t *testing.T) {
 		"AWS.SimpleQueueService.MessageNotInflight": true,
 		"MessageNotInflight":                        true,
 		"InvalidParameterValue":                     true,
+		"InvalidParameterValueException":            true,
 		"InternalError":                             false,
 		"ServiceUnavailable":                        false,
 		"RequestThrottled":                          false,

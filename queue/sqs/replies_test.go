@@ -14,6 +14,22 @@ import (
 	"github.com/penstock/penstock/queue/sqs"
 )
 
+func TestAServerThatSpeaksAnotherProtocolIsToldAsSuch(t *testing.T) {
+	for name, reply := range map[string]http.HandlerFunc{
+		"of text": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Bad Request", http.StatusBadRequest) },
+		"of XML":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<ErrorResponse/>") },
+	} {
+		server := httptest.NewServer(reply)
+		defer server.Close()
+		q := sqs.New(awssqs.New(awssqs.Options{
+			Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		}), server.URL+"/000000000000/q")
+		if _, err := q.Attributes(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer in SQS's JSON protocol") {
+			t.Errorf("of an answer %s is said: %v", name, err)
+		}
+	}
+}
+
 // TestRepliesOfServersThatAreNearAreNotLost makes many calls to a server that
 // answers at once, with more than a buffer holds: each is to be sent once.
 func TestRepliesOfServersThatAreNearAreNotLost(t *testing.T) {

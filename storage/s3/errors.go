@@ -54,7 +54,10 @@ func classify(ref storage.Ref, err error) error {
 	case "KeyTooLongError", "MetadataTooLarge", "EntityTooLarge", "EntityTooSmall", "InvalidArgument",
 		"InvalidBucketName", "InvalidURI",
 		// Of servers on file systems, which can't have a key that is a folder of another:
-		"ExistingObjectIsDirectory", "ObjectParentIsFile", "DirectoryObjectContainsData":
+		"ExistingObjectIsDirectory", "ObjectParentIsFile", "DirectoryObjectContainsData",
+		"XMinioObjectExistsAsDirectory",
+		// ... and not every name, such as one of more than 255 bytes between two slashes:
+		"XMinioInvalidObjectName", "XMinioInvalidResourceName":
 		return fs.ErrInvalid
 	}
 	switch status(err) {

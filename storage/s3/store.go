@@ -35,6 +35,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -210,6 +211,9 @@ func (s *Store) Delete(ctx context.Context, ref storage.Ref, opts storage.Delete
 	})
 	if opts.IfMatch == "" && (code(err) == "NoSuchKey" || code(err) == "NoSuchVersion") {
 		return nil // S3 itself says nothing of a missing object; some servers do
+	}
+	if opts.IfMatch != "" && status(err) == http.StatusNotImplemented {
+		return fmt.Errorf("delete %s on a condition: %w: %w", ref, errors.ErrUnsupported, err)
 	}
 	if err != nil {
 		return wrap("delete", ref, err)

@@ -94,6 +94,7 @@ func TestErrorsAreSortedByMeaning(t *testing.T) {
 		{400, "BadRequest", transient},
 		{400, "InvalidRequest", transient},
 		{400, "KeyTooLongError", fs.ErrInvalid},
+		{400, "XMinioInvalidObjectName", fs.ErrInvalid},
 		{400, "KMS.DisabledException", storage.ErrForbidden},
 		{301, "PermanentRedirect", transient},
 	} {
@@ -122,6 +123,18 @@ func meaning(err, transient error) error {
 		return nil
 	}
 	return transient
+}
+
+func TestADeletionOnAConditionThatTheServerDoesNotHaveIsSaidAsSuch(t *testing.T) {
+	s := open(t, func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusNotImplemented, "NotImplemented")
+	})
+	if err := s.Delete(t.Context(), ref, storage.DeleteOptions{IfMatch: "e"}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("on a condition: %v, want ErrUnsupported", err)
+	}
+	if err := s.Delete(t.Context(), ref, storage.DeleteOptions{}); err == nil || errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("without one: %v, want a transient error", err)
+	}
 }
 
 func TestErrorsOfWritesAreSortedByMeaning(t *testing.T) {

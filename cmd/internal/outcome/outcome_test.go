@@ -3,6 +3,7 @@ package outcome_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,32 @@ func TestFindTakesTheOutputOverTheFailure(t *testing.T) {
 	}
 	output := b.commit(t, b.input, false)
 	if o, ok, err := b.Find(t.Context(), b.input); !ok || o.Failed || o.Ref.Key != output.Key || err != nil {
+		t.Fatalf("found %+v, %v, error %v; want the output", o, ok, err)
+	}
+}
+
+// nameless is a store that can't have that key.
+type nameless struct {
+	storage.Reader
+	key string
+}
+
+func (n nameless) Head(ctx context.Context, ref storage.Ref) (storage.Info, error) {
+	if ref.Key == n.key {
+		return storage.Info{}, fs.ErrInvalid
+	}
+	return n.Reader.Head(ctx, ref)
+}
+
+func TestWhereAFailureCanNotBeNamedTheOutputIsAwaitedAllTheSame(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Store = nameless{b.Store, b.Locations.FailureOf(request.Request{Input: b.input.Ref}).Key}
+	if _, ok, err := b.Find(t.Context(), b.input); ok || err != nil {
+		t.Fatalf("found something (%v) before there was anything, error %v", ok, err)
+	}
+	output := b.commit(t, b.input, false)
+	if o, ok, err := b.Find(t.Context(), b.input); !ok || o.Ref.Key != output.Key || err != nil {
 		t.Fatalf("found %+v, %v, error %v; want the output", o, ok, err)
 	}
 }

@@ -44,7 +44,8 @@ func (f Finder) FindRequest(ctx context.Context, r request.Request) (o Outcome, 
 // for is nothing.
 func (f Finder) look(ctx context.Context, at storage.Ref, failed bool, belongs func(request.Provenance, storage.Info) bool) (Outcome, bool, error) {
 	info, err := f.Store.Head(ctx, at)
-	if errors.Is(err, fs.ErrNotExist) {
+	// Where the store can't have the key, there is no object either.
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		return Outcome{}, false, nil
 	}
 	if err != nil {

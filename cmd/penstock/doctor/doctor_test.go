@@ -54,7 +54,8 @@ func (a *attributes) Attributes(ctx context.Context) (queue.Attributes, error) {
 type faulty struct {
 	*mem.Store
 	deny   string        // verbs that are denied, such as "put delete"
-	always string        // conditions that are not looked at: "put delete"
+	always string        // conditions that are not looked at: "put upload delete"
+	plain  bool          // deletions on a condition are not supported
 	none   error         // of a HEAD of what is not there
 	slow   time.Duration // of each call
 	broken error         // of each call
@@ -116,6 +117,9 @@ func (f *faulty) Upload(ctx context.Context, ref storage.Ref, o storage.PutOptio
 	if err := f.denied("upload"); err != nil {
 		return nil, err
 	}
+	if strings.Contains(f.always, "upload") {
+		o.IfMatch, o.IfNoneMatch = "", false
+	}
 	return f.Store.Upload(ctx, ref, o)
 }
 
@@ -125,6 +129,9 @@ func (f *faulty) Delete(ctx context.Context, ref storage.Ref, o storage.DeleteOp
 	}
 	if strings.Contains(f.always, "delete") {
 		o = storage.DeleteOptions{}
+	}
+	if f.plain && o.IfMatch != "" {
+		return fmt.Errorf("delete: %w", errors.ErrUnsupported)
 	}
 	return f.Store.Delete(ctx, ref, o)
 }
@@ -314,7 +321,9 @@ func TestEachClassicFaultIsNamedWithItsRemedy(t *testing.T) {
 		"no right to read":               {func(_ *testing.T, w *ward) { w.store.deny = "get" }, "state", Fault, "s3:GetObject is denied", "s3:GetObject"},
 		"no right to delete":             {func(_ *testing.T, w *ward) { w.store.deny = "delete" }, "output", Fault, "denied", "allow s3:"},
 		"writes without conditions":      {func(_ *testing.T, w *ward) { w.store.always = "put" }, "output", Fault, "If-None-Match: * over an object that is there was not refused", "two workers"},
-		"deletions without conditions":   {func(_ *testing.T, w *ward) { w.store.always = "delete" }, "state", Fault, "a deletion with If-Match of another ETag was not refused", "two workers"},
+		"deletions without conditions":   {func(_ *testing.T, w *ward) { w.store.always = "delete" }, "state", Fault, "a deletion with If-Match of another ETag was not refused", "can be lost"},
+		"no deletions on a condition":    {func(_ *testing.T, w *ward) { w.store.plain = true }, "failure", Fault, "a deletion with If-Match of another ETag is refused as not implemented", "can be lost"},
+		"uploads without conditions":     {func(_ *testing.T, w *ward) { w.store.always = "upload" }, "output", Fault, "an upload in parts with If-None-Match: * over an object that is there was not refused", "two workers"},
 		"no notification":                {func(_ *testing.T, w *ward) { w.buckets.notifications = nil }, "events", Fault, "nobody is told of uploads to s3://uploads/in/", "s3:ObjectCreated:*"},
 		"a notification for other keys":  {func(_ *testing.T, w *ward) { w.buckets.notifications[0].Prefix = "elsewhere/" }, "events", Fault, "nobody is told", "prefix"},
 		"a notification for deletions":   {func(_ *testing.T, w *ward) { w.buckets.notifications[0].Events = []string{"s3:ObjectRemoved:*"} }, "events", Fault, "nobody is told", "prefix"},

@@ -186,35 +186,62 @@ func (p probe) get(ctx context.Context) (*Finding, error) {
 	return nil, err
 }
 
-const conditionsRemedy = "use S3 itself, or a server that honours If-None-Match and If-Match: without them two workers can write two results"
+const (
+	conditionsRemedy = "use S3 itself, or a server that honours If-None-Match and If-Match: without them two workers can write two results"
+	deletionsRemedy  = "use S3 itself, or a server that honours If-Match of deletions: without it a failure object that is just being replaced can be lost"
+)
 
 // conditions tries what must not work.
 func (p probe) conditions(ctx context.Context) (*Finding, error) {
 	const nobodys = "0123456789abcdef0123456789abcdef"
 	for _, try := range []struct {
-		what string
-		do   func() error
+		what, remedy string
+		do           func() error
 	}{
-		{"a write with If-None-Match: * over an object that is there", func() error {
+		{"a write with If-None-Match: * over an object that is there", conditionsRemedy, func() error {
 			_, err := p.store.Put(ctx, p.ref, p.body, storage.PutOptions{IfNoneMatch: true})
 			return err
 		}},
-		{"a write with If-Match over another ETag", func() error {
+		{"a write with If-Match over another ETag", conditionsRemedy, func() error {
 			_, err := p.store.Put(ctx, p.ref, p.body, storage.PutOptions{IfMatch: nobodys})
 			return err
 		}},
-		{"a deletion with If-Match of another ETag", func() error {
+		{"an upload in parts with If-None-Match: * over an object that is there", conditionsRemedy, func() error {
+			return p.uploadOver(ctx)
+		}},
+		{"a deletion with If-Match of another ETag", deletionsRemedy, func() error {
 			return p.store.Delete(ctx, p.ref, storage.DeleteOptions{IfMatch: nobodys})
 		}},
 	} {
 		switch err := try.do(); {
 		case err == nil:
-			return new(bad(Fault, conditionsRemedy, "%s was not refused", try.what)), nil
+			return new(bad(Fault, try.remedy, "%s was not refused", try.what)), nil
+		case errors.Is(err, errors.ErrUnsupported):
+			return new(bad(Fault, try.remedy, "%s is refused as not implemented: the server has no such condition", try.what)), nil
 		case !errors.Is(err, storage.ErrPrecondition):
 			return nil, fmt.Errorf("%s: %w", try.what, err)
 		}
 	}
 	return nil, nil
+}
+
+// uploadOver tries to complete an upload in parts where an object is, which must
+// be refused.
+func (p probe) uploadOver(ctx context.Context) error {
+	up, err := p.store.Upload(ctx, p.ref, storage.PutOptions{IfNoneMatch: true})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpLimit)
+		defer cancel()
+		_ = up.Abort(last) // whether that works the next step tells
+	}()
+	if err := up.PutPart(ctx, 1, p.body); err != nil {
+		return err
+	}
+	_, err = up.Complete(ctx)
+	return err
 }
 
 // upload begins an upload in parts and gives it up.
