@@ -39,11 +39,7 @@ func (d *Doctor) events(ctx context.Context) ([]Finding, error) {
 	if a, err := d.Queue.Attributes(ctx); err == nil {
 		queueARN = a.ARN
 	}
-	for _, in := range d.Locations.Inputs {
-		if found, ok := rules[in.Bucket]; ok {
-			list = append(list, watched(in, found, queueARN))
-		}
-	}
+	list = append(list, d.inputs(rules, queueARN)...)
 	for _, p := range []struct {
 		name string
 		ref  storage.Ref
@@ -53,6 +49,33 @@ func (d *Doctor) events(ctx context.Context) ([]Finding, error) {
 		}
 	}
 	return list, nil
+}
+
+// inputs says of each input location whether uploads to it are told of.
+func (d *Doctor) inputs(rules map[string][]s3.Notification, queueARN string) (list []Finding) {
+	anybody := slices.ContainsFunc(d.Locations.Inputs, func(in storage.Ref) bool {
+		return slices.ContainsFunc(rules[in.Bucket], func(n s3.Notification) bool { return concerns(n, in) })
+	})
+	for _, in := range d.Locations.Inputs {
+		found, known := rules[in.Bucket]
+		switch {
+		case !known:
+		case slices.ContainsFunc(found, func(n s3.Notification) bool { return concerns(n, in) }):
+			list = append(list, watched(in, found, queueARN))
+		case anybody: // beside one that is watched
+			list = append(list, bad(Warning, "right for a location of batch jobs, or of requests that name their input; else add an event notification for s3:ObjectCreated:* with this prefix",
+				"nobody is told of uploads to %s", in))
+		default:
+			list = append(list, bad(Fault, "add an event notification for s3:ObjectCreated:* with this prefix, to the queue or to the Lambda producer; penstock reconcile finds what was uploaded meanwhile",
+				"nobody is told of uploads to %s", in))
+		}
+	}
+	return list
+}
+
+// concerns says whether a rule tells of uploads to a location, or of some.
+func concerns(n s3.Notification, in storage.Ref) bool {
+	return len(tells(n)) > 0 && (strings.HasPrefix(n.Prefix, in.Key) || strings.HasPrefix(in.Key, n.Prefix))
 }
 
 // creations are the events of S3 by which objects appear.
@@ -68,19 +91,19 @@ func tells(n s3.Notification) (of []string) {
 	return of
 }
 
-// watched says whether uploads to a location are told of.
+// watched says who is told of uploads to a location, by the rules that concern
+// it, and of which not.
 func watched(in storage.Ref, rules []s3.Notification, queueARN string) Finding {
 	told := map[string]bool{}
 	var to, partly []string
 	for _, n := range rules {
-		of := tells(n)
-		if len(of) == 0 || !strings.HasPrefix(n.Prefix, in.Key) && !strings.HasPrefix(in.Key, n.Prefix) {
+		if !concerns(n, in) {
 			continue
 		}
 		if n.Suffix != "" || len(n.Prefix) > len(in.Key) {
 			partly = append(partly, fmt.Sprintf("only keys %s…%s", n.Prefix, n.Suffix))
 		}
-		for _, c := range of {
+		for _, c := range tells(n) {
 			told[c] = true
 		}
 		switch {
@@ -91,10 +114,6 @@ func watched(in storage.Ref, rules []s3.Notification, queueARN string) Finding {
 		default:
 			to = append(to, n.Target)
 		}
-	}
-	if len(to) == 0 {
-		return bad(Fault, "add an event notification for s3:ObjectCreated:* with this prefix, to the queue or to the Lambda producer; penstock reconcile finds what was uploaded meanwhile",
-			"nobody is told of uploads to %s", in)
 	}
 	target := strings.Join(slices.Compact(to), ", ")
 	var lacks []string

@@ -137,6 +137,7 @@ func (d *Doctor) place(at storage.Ref, folder string) func(context.Context) ([]F
 		}
 		p := probe{d.Store, storage.Ref{Bucket: at.Bucket, Key: at.Key + folder + rand.Text()}, []byte("penstock doctor")}
 		defer p.remove(ctx)
+		var list []Finding
 		for _, step := range []struct {
 			needs string
 			do    func(context.Context) (*Finding, error)
@@ -154,8 +155,14 @@ func (d *Doctor) place(at storage.Ref, folder string) func(context.Context) ([]F
 			case err != nil:
 				return nil, err
 			case f != nil:
-				return []Finding{*f}, nil
+				list = append(list, *f)
 			}
+			if f != nil && f.Level == Fault {
+				break
+			}
+		}
+		if len(list) > 0 {
+			return list, nil
 		}
 		return []Finding{fine("%s: written, read, listed and deleted with these credentials; conditional writes and deletes are honoured", at)}, nil
 	}
@@ -188,36 +195,38 @@ func (p probe) get(ctx context.Context) (*Finding, error) {
 
 const (
 	conditionsRemedy = "use S3 itself, or a server that honours If-None-Match and If-Match: without them two workers can write two results"
-	deletionsRemedy  = "use S3 itself, or a server that honours If-Match of deletions: without it a failure object that is just being replaced can be lost"
+	deletionsRemedy  = "a worker looks just before it deletes, and so works; but a failure object that is replaced at that very moment can be lost: S3 itself honours If-Match of deletions"
 )
 
 // conditions tries what must not work.
 func (p probe) conditions(ctx context.Context) (*Finding, error) {
 	const nobodys = "0123456789abcdef0123456789abcdef"
 	for _, try := range []struct {
-		what, remedy string
-		do           func() error
+		what   string
+		level  Level
+		remedy string
+		do     func() error
 	}{
-		{"a write with If-None-Match: * over an object that is there", conditionsRemedy, func() error {
+		{"a write with If-None-Match: * over an object that is there", Fault, conditionsRemedy, func() error {
 			_, err := p.store.Put(ctx, p.ref, p.body, storage.PutOptions{IfNoneMatch: true})
 			return err
 		}},
-		{"a write with If-Match over another ETag", conditionsRemedy, func() error {
+		{"a write with If-Match over another ETag", Fault, conditionsRemedy, func() error {
 			_, err := p.store.Put(ctx, p.ref, p.body, storage.PutOptions{IfMatch: nobodys})
 			return err
 		}},
-		{"an upload in parts with If-None-Match: * over an object that is there", conditionsRemedy, func() error {
+		{"an upload in parts with If-None-Match: * over an object that is there", Fault, conditionsRemedy, func() error {
 			return p.uploadOver(ctx)
 		}},
-		{"a deletion with If-Match of another ETag", deletionsRemedy, func() error {
+		{"a deletion with If-Match of another ETag", Warning, deletionsRemedy, func() error {
 			return p.store.Delete(ctx, p.ref, storage.DeleteOptions{IfMatch: nobodys})
 		}},
 	} {
 		switch err := try.do(); {
 		case err == nil:
-			return new(bad(Fault, try.remedy, "%s was not refused", try.what)), nil
+			return new(bad(try.level, try.remedy, "%s was not refused", try.what)), nil
 		case errors.Is(err, errors.ErrUnsupported):
-			return new(bad(Fault, try.remedy, "%s is refused as not implemented: the server has no such condition", try.what)), nil
+			return new(bad(try.level, try.remedy, "%s is refused as not implemented: the server has no such condition", try.what)), nil
 		case !errors.Is(err, storage.ErrPrecondition):
 			return nil, fmt.Errorf("%s: %w", try.what, err)
 		}
