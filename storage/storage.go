@@ -121,7 +121,8 @@ type Writer interface {
 
 	// Delete removes an object. A missing object is not an error, unless
 	// IfMatch is set: then it may be ErrPrecondition or fs.ErrNotExist, and on a
-	// server that deletes nothing on a condition errors.ErrUnsupported.
+	// server that deletes nothing on a condition errors.ErrUnsupported; see
+	// DeleteSeen.
 	Delete(ctx context.Context, ref Ref, opts DeleteOptions) error
 }
 

@@ -83,7 +83,7 @@ func readNoteAs(ctx context.Context, s storage.Reader, ref storage.Ref, v any) (
 
 // deleteNote deletes the very note that was read; another in its place stays.
 func deleteNote(ctx context.Context, s storage.Store, ref storage.Ref, etag string) error {
-	err := s.Delete(ctx, ref, storage.DeleteOptions{IfMatch: etag})
+	err := storage.DeleteSeen(ctx, s, ref, etag)
 	if errors.Is(err, storage.ErrPrecondition) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -238,31 +238,12 @@ func (w *Writer) remove(ctx context.Context, c Claim, seen storage.Info) error {
 		if err := c.Fence(w.Limit); err != nil {
 			return fmt.Errorf("%w: %w", ErrLeaseEnds, err)
 		}
-		err := w.Store.Delete(ctx, seen.Ref, storage.DeleteOptions{IfMatch: seen.ETag})
-		if errors.Is(err, errors.ErrUnsupported) {
-			return w.removeSeen(ctx, seen)
-		}
-		return err
+		return storage.DeleteSeen(ctx, w.Store, seen.Ref, seen.ETag)
 	})
 	if errors.Is(err, storage.ErrPrecondition) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
-}
-
-// removeSeen does what can be done on a server that deletes nothing on a
-// condition: it looks just before. A repetition for ever would help nobody; what
-// is replaced between the two calls is lost, as on a server that passes over the
-// condition, and penstock doctor warns of both.
-func (w *Writer) removeSeen(ctx context.Context, seen storage.Info) error {
-	now, err := w.Store.Head(ctx, seen.Ref)
-	switch {
-	case err != nil:
-		return err
-	case now.ETag != seen.ETag:
-		return storage.ErrPrecondition
-	}
-	return w.Store.Delete(ctx, seen.Ref, storage.DeleteOptions{})
 }
 
 // Finished says whether the request already has its terminal object, and which
