@@ -24,8 +24,8 @@ func TestAnOutageOfTheStoreFailsNothingAndStopsReceiving(t *testing.T) {
 			in(t, func(t *testing.T, p *plant) {
 				w := p.start()
 				p.eventually("the worker is ready", func() bool { return w.Ready() == nil })
-				p.submitMany(5)
 				w.store.onCall(always(match, cutOff))
+				p.submitMany(5)
 				p.eventually("the worker says that it is not ready", func() bool { return w.Ready() != nil && p.count(qmem.InFlight) == 5 })
 				time.Sleep(11 * time.Second) // a poll under way ends
 				for i := range 20 {
