@@ -159,7 +159,7 @@ func (b *batcher) await(shares []*share) (*awaited, error) {
 			r.by++
 		}
 	}
-	if b.stopped || r.by == 0 {
+	if b.stopped() || r.by == 0 {
 		return nil, errDraining
 	}
 	return r, nil

@@ -146,7 +146,7 @@ func (b *batcher) deliver(s *share, d done) {
 func (b *batcher) conclude(e *entry) {
 	switch {
 	case len(e.flying) > 0 || e.queue != nil || e.left:
-	case e.failed != nil || e.withdrawn || e.again && b.stopped:
+	case e.failed != nil || e.withdrawn || e.again && b.stopped():
 		e.again = false // who withdraws it now finds nothing
 		close(e.over)
 	case e.again:

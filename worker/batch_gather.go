@@ -126,7 +126,7 @@ func (b *batcher) gather() (*batch, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	q, lead, soonest := b.choose()
-	if b.stopped || q == nil && soonest == 0 {
+	if b.stopped() || q == nil && soonest == 0 {
 		b.idle++
 		return nil, 0
 	}

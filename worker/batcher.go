@@ -84,9 +84,8 @@ type batcher struct {
 	policies recent[policyKey, *policy]
 	flying   map[*batch]struct{} // runs under way
 	wake     chan struct{}       // of size 1: something came in while a runner waits for a batch to fill
-	stopped  bool                // a run has overrun: nothing starts any more
 	closed   bool                // wait was called: nothing comes in any more
-	stop     chan struct{}       // closed then
+	stop     chan struct{}       // closed when a run has overrun: nothing starts any more
 	runners  sync.WaitGroup
 }
 
@@ -153,7 +152,7 @@ func (b *batcher) Do(pending, held context.Context, w work) (done, error) {
 func (b *batcher) enqueue(pending context.Context, w work) (*entry, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stopped || b.closed {
+	if b.stopped() || b.closed {
 		return nil, errDraining
 	}
 	if pending.Err() != nil {
@@ -203,8 +202,7 @@ func (b *batcher) leave(e *entry) {
 func (b *batcher) overrun(shares []*share) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.stopped {
-		b.stopped = true
+	if !b.stopped() {
 		close(b.stop)
 	}
 	for _, s := range shares {
@@ -212,6 +210,16 @@ func (b *batcher) overrun(shares []*share) {
 			f.hung = true
 			f.alone = !slices.ContainsFunc(shares, func(other *share) bool { return other.flow != f })
 		}
+	}
+}
+
+// stopped says that nothing starts any more, since a run has overrun.
+func (b *batcher) stopped() bool {
+	select {
+	case <-b.stop:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -262,7 +270,7 @@ func (b *batcher) wait(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.stopped:
+	case b.stopped():
 		return ErrModelHung
 	case len(b.flying) == 0: // it was something else that took the time
 		return nil
