@@ -3,12 +3,13 @@ package frontdoor
 import (
 	"bufio"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/penstock/penstock/cmd/internal/frontdoor/pipetest"
 )
 
 // zeros is a result without end.
@@ -16,49 +17,12 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
-// wire is a connection in memory, so that its time is the bubble's, and the
-// listener that it is the only one of.
-type wire struct {
-	net.Conn
-	accept chan net.Conn
-}
-
-// ReadFrom takes a result whole, as a connection of TCP does.
-func (w wire) ReadFrom(r io.Reader) (int64, error) {
-	return io.Copy(struct{ io.Writer }{w.Conn}, r)
-}
-
-func (w wire) Accept() (net.Conn, error) {
-	if c, ok := <-w.accept; ok {
-		return c, nil
-	}
-	return nil, net.ErrClosed
-}
-
-func (w wire) Addr() net.Addr { return w.LocalAddr() }
-
-// dial serves h on a connection, and gives the caller's end of it.
-func dial(t *testing.T, h http.HandlerFunc) net.Conn {
-	t.Helper()
-	caller, served := net.Pipe()
-	w := wire{served, make(chan net.Conn, 1)}
-	w.accept <- w
-	server := &http.Server{Handler: h}
-	go func() { _ = server.Serve(w) }() // until it is closed
-	t.Cleanup(func() {
-		close(w.accept)
-		_ = caller.Close()
-		_ = server.Close()
-	})
-	return caller
-}
-
 func TestACallerWhoDoesNotTakeTheResultIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const patience = time.Minute
 		ended := make(chan error, 1)
-		conn := dial(t, func(w http.ResponseWriter, r *http.Request) {
+		conn := pipetest.Dial(t, func(w http.ResponseWriter, r *http.Request) {
 			o := &observed{ResponseWriter: w, patience: patience}
 			if r.URL.Path == "/small" {
 				_, _ = io.Copy(o, strings.NewReader("small"))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -14,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock/penstock/cmd/internal/frontdoor/pipetest"
 	"github.com/penstock/penstock/queue/request"
 	"github.com/penstock/penstock/worker/codec"
 )
@@ -134,38 +134,6 @@ func TestABodyWhoseLengthIsToldIsInMemoryOnce(t *testing.T) {
 	}
 }
 
-// wire is a connection in memory, so that its time is the bubble's, and the
-// listener that it is the only one of.
-type wire struct {
-	net.Conn
-	accept chan net.Conn
-}
-
-func (w wire) Accept() (net.Conn, error) {
-	if c, ok := <-w.accept; ok {
-		return c, nil
-	}
-	return nil, net.ErrClosed
-}
-
-func (w wire) Addr() net.Addr { return w.LocalAddr() }
-
-// dial serves h on a connection, and gives the caller's end of it.
-func dial(t *testing.T, h http.HandlerFunc) net.Conn {
-	t.Helper()
-	caller, served := net.Pipe()
-	w := wire{served, make(chan net.Conn, 1)}
-	w.accept <- w
-	server := &http.Server{Handler: h}
-	go func() { _ = server.Serve(w) }() // until it is closed
-	t.Cleanup(func() {
-		close(w.accept)
-		_ = caller.Close()
-		_ = server.Close()
-	})
-	return caller
-}
-
 func TestABodyThatDoesNotArriveIsGivenUpAndAnswered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -192,7 +160,7 @@ func TestABodyThatDoesNotArriveIsGivenUpAndAnswered(t *testing.T) {
 			status string
 			after  time.Duration
 		}{"abc": {"400", bodies.Patience}, "abcdefghij": {"200", 2 * bodies.Patience}} {
-			conn := dial(t, handler)
+			conn := pipetest.Dial(t, handler)
 			_ = conn.SetDeadline(time.Now().Add(time.Hour)) // the test must end
 			began := time.Now()
 			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"+body); err != nil {
