@@ -1,30 +1,19 @@
 package storage_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"testing"
 
 	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/storage/mem"
+	"github.com/penstock/penstock/storage/storagetest"
 )
-
-// unconditional is a store that deletes nothing on a condition.
-type unconditional struct{ storage.Store }
-
-func (u unconditional) Delete(ctx context.Context, ref storage.Ref, o storage.DeleteOptions) error {
-	if o.IfMatch != "" {
-		return fmt.Errorf("delete: %w", errors.ErrUnsupported)
-	}
-	return u.Store.Delete(ctx, ref, o)
-}
 
 func TestTheVeryObjectThatWasSeenIsDeletedWhateverTheServer(t *testing.T) {
 	t.Parallel()
 	ref := storage.Ref{Bucket: "bucket", Key: "k"}
-	for name, s := range map[string]storage.Store{"conditions": mem.New("bucket"), "none": unconditional{mem.New("bucket")}} {
+	for name, s := range map[string]storage.Store{"conditions": mem.New("bucket"), "none": storagetest.Unconditional{Store: mem.New("bucket")}} {
 		put := func(body string) storage.Info {
 			info, err := s.Put(t.Context(), ref, []byte(body), storage.PutOptions{})
 			if err != nil {

@@ -3,30 +3,19 @@ package terminal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"testing"
 	"time"
 
-	"github.com/penstock/penstock/storage"
 	smem "github.com/penstock/penstock/storage/mem"
+	"github.com/penstock/penstock/storage/storagetest"
 )
-
-// unconditional is a store that deletes nothing on a condition.
-type unconditional struct{ storage.Store }
-
-func (u unconditional) Delete(ctx context.Context, r ref, o storage.DeleteOptions) error {
-	if o.IfMatch != "" {
-		return fmt.Errorf("delete: %w", errors.ErrUnsupported)
-	}
-	return u.Store.Delete(ctx, r, o)
-}
 
 func TestAFailureIsRemovedThoughTheServerDeletesNothingOnACondition(t *testing.T) {
 	t.Parallel()
 	store := smem.New("uploads", "results")
 	c := claimOf("", versions(t, store, "1")[0])
-	w := writerOn(unconditional{store})
+	w := writerOn(storagetest.Unconditional{Store: store})
 	failure := locations.FailureOf(c.Request)
 	if _, err := w.PutFailure(t.Context(), c, writer{c, "F"}.document(failure)); err != nil {
 		t.Fatal(err)

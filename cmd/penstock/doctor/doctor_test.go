@@ -22,6 +22,7 @@ import (
 	"github.com/penstock/penstock/storage"
 	"github.com/penstock/penstock/storage/mem"
 	"github.com/penstock/penstock/storage/s3"
+	"github.com/penstock/penstock/storage/storagetest"
 )
 
 // ward is an installation in memory that has no fault, until a test gives it
@@ -130,8 +131,8 @@ func (f *faulty) Delete(ctx context.Context, ref storage.Ref, o storage.DeleteOp
 	if strings.Contains(f.always, "delete") {
 		o = storage.DeleteOptions{}
 	}
-	if f.plain && o.IfMatch != "" {
-		return fmt.Errorf("delete: %w", errors.ErrUnsupported)
+	if f.plain {
+		return storagetest.Unconditional{Store: f.Store}.Delete(ctx, ref, o)
 	}
 	return f.Store.Delete(ctx, ref, o)
 }
